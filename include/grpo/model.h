@@ -1,0 +1,128 @@
+// Causal language models: configuration, weights in and out, one forward for training, prefill and decode.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include <grpo/config.h>
+#include <grpo/error.h>
+#include <grpo/ops.h>
+#include <grpo/text.h>
+
+namespace grpo {
+
+// Architecture, as a Hugging Face config.json or GGUF metadata gives it.
+struct ModelConfig {
+  std::string family = "llama";       // Hugging Face model_type
+  std::int64_t vocab_size = 0;
+  std::int64_t hidden_size = 0;
+  std::int64_t intermediate_size = 0;
+  std::int64_t num_layers = 0;
+  std::int64_t num_heads = 0;
+  std::int64_t num_kv_heads = 0;
+  std::int64_t head_dim = 0;
+  std::int64_t max_positions = 2048;
+  double norm_eps = 1e-5;
+  double rope_theta = 10000;
+  bool tie_embeddings = false;
+  double initializer_range = 0.02;
+  std::optional<std::int32_t> bos_id;
+  std::vector<std::int32_t> eos_ids;  // stop ids: config.json, generation_config.json
+  std::optional<std::int32_t> pad_id;
+};
+// Settings that it cannot honour (unknown rope scaling, activation, attention bias ...) are refused by name.
+GRPO_API ModelConfig parse_model_config(const Json& config_json);
+GRPO_API Json to_config_json(const ModelConfig& config);
+GRPO_API std::int64_t num_parameters(const ModelConfig& config);
+
+// Tokens of a forward: flat, no padding. Without a cache each sequence stands alone or continues `prefix`; with a cache each
+// appends to cache sequence `cache`.
+struct BatchSequence {
+  std::int64_t begin = 0, end = 0;
+  std::int32_t prefix = -1;
+  std::int32_t cache = -1;
+};
+struct TokenBatch {
+  std::vector<std::int32_t> tokens;
+  std::vector<BatchSequence> sequences;
+};
+
+class CausalLM;
+
+// Keys and values of live sequences in blocks of 32 positions. A fork shares whole blocks and copies the partial last one.
+class GRPO_API KvCache {
+ public:
+  KvCache(const CausalLM& model, std::int64_t capacity_tokens);  // rounded up to blocks; allocated as used
+  KvCache(KvCache&&) noexcept;
+  KvCache& operator=(KvCache&&) noexcept;
+  ~KvCache();
+
+  std::int32_t open();                       // a new empty sequence
+  std::int32_t fork(std::int32_t sequence);  // shares its history
+  void close(std::int32_t sequence);
+  std::int64_t length(std::int32_t sequence) const;
+  std::int64_t free_blocks() const;
+  // Blocks that appending `tokens` to a sequence of `length` would take.
+  static std::int64_t blocks_needed(std::int64_t length, std::int64_t tokens);
+
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+// Movable handle. Forward is const but adds to gradients during backward; one thread at a time per model.
+class GRPO_API CausalLM {
+ public:
+  struct Options {
+    DType dtype = DType::Float32;
+    bool trainable = false;
+  };
+  // Hugging Face folder (config.json + safetensors) or GGUF file. Missing, extra and misshapen tensors are one Error
+  // that lists them.
+  static CausalLM load(const std::string& path, const Options& options);
+  // Random weights: normal(0, initializer_range), norms 1; addressed by (seed, parameter, element).
+  static CausalLM init(const ModelConfig& config, std::int64_t seed, const Options& options);
+  // The same weights in tensors of its own (a reference policy).
+  CausalLM clone(const Options& options) const;
+  // this <- alpha * other + (1 - alpha) * this.
+  void mix_from(const CausalLM& other, double alpha);
+
+  CausalLM(CausalLM&&) noexcept;
+  CausalLM& operator=(CausalLM&&) noexcept;
+  ~CausalLM();
+
+  const ModelConfig& config() const;
+  DType dtype() const;
+  // Final normed hidden states [T, D] of the batch's tokens. With a cache: appends, no gradient.
+  at::Tensor forward(const TokenBatch& batch, KvCache* cache = nullptr) const;
+  Parameter& head() const;                        // [V, D]; the embedding when tied
+  const std::vector<Parameter*>& parameters() const;  // in file order, each once
+  Parameter& parameter(const std::string& name) const;
+
+  // Writes config.json, generation_config.json, model.safetensors (fp32 or bf16) and the tokenizer's files.
+  void save(const std::string& folder, const Tokenizer* tokenizer, DType dtype) const;
+
+ private:
+  struct Impl;
+  explicit CausalLM(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Named tensors of a safetensors file, logical shapes, for checkpoints and exports.
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+GRPO_API void save_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Json& metadata = {});
+// Tensors keep the mapping alive. Every header rule is checked (offsets, gaps, overlaps, duplicates, sizes).
+GRPO_API std::vector<NamedTensor> load_safetensors(const std::string& path, Json* metadata = nullptr);
+
+}  // namespace grpo

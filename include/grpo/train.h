@@ -1,0 +1,138 @@
+// Training: packing, the optimiser, checkpoints, metrics, and the trainer that joins model, rollout, reward and algorithm.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <grpo/algo.h>
+#include <grpo/config.h>
+#include <grpo/dist.h>
+#include <grpo/model.h>
+#include <grpo/reward.h>
+#include <grpo/rollout.h>
+
+namespace grpo {
+
+// ---- packing --------------------------------------------------------------------------------------------------------
+
+// A micro-batch: flat tokens, each prompt once, its answers linked to it. Target n is predicted by hidden row rows[n]; an
+// answer's first token by its prompt's last row, and an answer's last token needs no row of its own.
+struct PackedBatch {
+  TokenBatch tokens;
+  std::vector<std::int32_t> rows, targets;      // [N]
+  std::vector<std::int64_t> offsets;            // [answers + 1] into the targets
+  std::vector<std::uint8_t> mask;               // [N]
+  std::vector<double> sampler_logps;            // [N] as sampled
+  std::vector<double> old_logps, ref_logps;     // [N]; empty: not there
+  std::vector<double> advantages;               // [N]
+};
+
+struct PackOptions {
+  std::int64_t max_tokens = 8192;               // per micro-batch; one answer with its prompt may exceed it
+  bool share_prefix = true;                     // false: every answer carries a copy of its prompt
+  bool mask_truncated = false;                  // answers that ended by length leave the loss
+};
+
+// One answer of a group.
+struct AnswerRef {
+  const RolloutGroup* group = nullptr;
+  std::size_t completion = 0;
+};
+// Answers in order; neighbours of the same group share its prompt.
+GRPO_API std::vector<PackedBatch> pack(const std::vector<AnswerRef>& answers, const PackOptions& options = {});
+GRPO_API std::vector<PackedBatch> pack(const std::vector<RolloutGroup>& groups, const PackOptions& options = {});
+GRPO_API Denominators count_denominators(const std::vector<PackedBatch>& batches);
+
+// Log-probs of a packed batch's targets: forward and fused head in one call. Grad mode decides whether a graph is built.
+GRPO_API TokenLogprobs batch_logprobs(const CausalLM& model, const PackedBatch& batch, double temperature,
+                                      bool entropy = false);
+// The views of a packed batch that policy_loss takes.
+GRPO_API LossBatch loss_batch(const PackedBatch& batch);
+
+// ---- optimiser -------------------------------------------------------------------------------------------------------
+
+GRPO_API double learning_rate_at(const OptimizerSection& config, std::int64_t step, std::int64_t max_steps);
+
+// AdamW with fp32 masters, a schedule, and clipping by the global norm.
+class GRPO_API Optimizer {
+ public:
+  Optimizer(std::vector<Parameter*> parameters, const OptimizerSection& config, std::int64_t max_steps);
+  Optimizer(Optimizer&&) noexcept;
+  Optimizer& operator=(Optimizer&&) noexcept;
+  ~Optimizer();
+
+  struct Report {
+    double grad_norm = 0;  // before clipping
+    double learning_rate = 0;
+  };
+  // Clips, updates, zeroes gradients. Throws Error(Guard) on a non-finite gradient, before anything is changed.
+  Report step();
+  std::int64_t steps_done() const;
+  // Moments by parameter name in logical shapes, for checkpoints.
+  std::vector<NamedTensor> state() const;
+  void load_state(const std::vector<NamedTensor>& state, std::int64_t steps_done);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// ---- metrics -----------------------------------------------------------------------------------------------------------
+
+using Metrics = std::map<std::string, double>;
+
+class GRPO_API MetricSink {
+ public:
+  virtual ~MetricSink() = default;
+  virtual void write(std::int64_t step, const Metrics& metrics) = 0;
+};
+
+// ---- trainer -------------------------------------------------------------------------------------------------------------
+
+struct RolloutReport {
+  std::int64_t step = 0;
+  const std::vector<RolloutGroup>* groups = nullptr;
+};
+struct StepReport {
+  std::int64_t step = 0;  // from 1
+  const Metrics* metrics = nullptr;
+};
+
+// A run: `kind: grpo` or `sft`. Owns model, tokenizer, data, rewards and the run folder.
+class GRPO_API Trainer {
+ public:
+  // Loads model and data. Throws Error before anything is written.
+  explicit Trainer(RunConfig config, Communicator communicator = Communicator::single());
+  Trainer(Trainer&&) noexcept;
+  Trainer& operator=(Trainer&&) noexcept;
+  ~Trainer();
+
+  RewardSet& rewards();
+  CausalLM& model();
+  const Tokenizer& tokenizer() const;
+  const RunConfig& config() const;
+
+  void on_rollout(std::function<void(const RolloutReport&)> callback);  // after scoring, before the update
+  void on_step(std::function<void(const StepReport&)> callback);
+  void add_sink(std::unique_ptr<MetricSink> sink);
+
+  enum class Start { Fresh, Resume };
+  // All steps up to max_steps, with evaluation, checkpoints and the run folder's files. Fresh refuses a folder that holds a run.
+  void run(Start start = Start::Fresh);
+  // One optimiser step without touching the run folder (no files, no evaluation).
+  Metrics step();
+  // Greedy or sampled evaluation of `eval:` now; keys eval_*.
+  Metrics evaluate();
+  // Asks run() to stop after the step at hand (async-signal-safe).
+  static void request_stop();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace grpo

@@ -1,0 +1,80 @@
+// Matrix products with packed weights: y = x W^T, its data gradient and its weight gradient.
+//
+// Packed order (panels of 16 outputs, zero padded):
+//   F32 : [ceil(out/16)][in][16]                  element (n, k) at (n/16)(16 in) + 16 k + n%16
+//   BF16: [ceil(out/16)][ceil(in,32)/2][16][2]    element (n, k) at (n/16)(16 in32) + 32 (k/2) + 2 (n%16) + k%2
+// fp32 masters, gradients and moments of a BF16 weight keep the same order (as floats).
+//
+// One order of summation, whatever the rows, threads or instruction set (so a row's result never depends on its batch):
+//   F32 : one FMA chain per output over k ascending, from 0.
+//   BF16: per 32 k one fp32 FMA chain over the even k and one over the odd k, each from 0, added (even + odd), then
+//         added to the accumulator. Inputs are exact bf16 values.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/threads.h"
+#include "kernels/types.h"
+
+namespace grpo::kernels {
+
+inline constexpr std::int64_t kPanel = 16;
+
+// Instruction sets a kernel exists for. Scalar is the reference (std::fma).
+enum class Isa { Scalar, Avx2, Avx512 };
+Isa best_isa();            // what this CPU runs, detected once
+bool isa_runs(Isa isa);    // on this CPU
+const char* name(Isa isa);
+
+std::int64_t packed_elements(Type order, std::int64_t out, std::int64_t in);
+std::int64_t packed_index(Type order, std::int64_t in, std::int64_t n, std::int64_t k);
+// Row-major [out, in] to packed order and back (fp32 both; padding is written as 0 by pack).
+void pack(Type order, const float* row_major, std::int64_t out, std::int64_t in, float* packed, const Team& team);
+void unpack(Type order, const float* packed, std::int64_t out, std::int64_t in, float* row_major, const Team& team);
+void round_to_bf16(const float* from, bf16* to, std::int64_t n, const Team& team);
+
+struct LinearArgs {
+  Type type = Type::F32;       // of x and of the packed weight
+  const void* x = nullptr;     // [rows, in], row stride x_stride elements
+  std::int64_t rows = 0, in = 0, x_stride = 0;
+  const void* weight = nullptr;  // packed, whole
+  std::int64_t out = 0;          // outputs of the whole weight
+  std::int64_t first = 0, last = 0;  // outputs [first, last) are computed; first is a multiple of 16
+  const float* bias = nullptr;   // [out] or null, added last
+  Type y_type = Type::F32;
+  void* y = nullptr;             // [rows, last - first], row stride y_stride
+  std::int64_t y_stride = 0;
+};
+// y = x W^T + bias.
+void linear(const LinearArgs& args, Isa isa, const Team& team);
+
+struct LinearInputGradArgs {
+  Type dy_type = Type::F32;
+  const void* dy = nullptr;      // [rows, last - first]
+  std::int64_t rows = 0, dy_stride = 0;
+  Type weight_type = Type::F32;
+  const void* weight = nullptr;  // packed
+  std::int64_t out = 0, in = 0, first = 0, last = 0;  // as above
+  bool accumulate = false;       // dx += (dx_type F32 only)
+  Type dx_type = Type::F32;
+  void* dx = nullptr;            // [rows, in]
+  std::int64_t dx_stride = 0;
+};
+// dx = dy W. fp32 FMA chain over n ascending.
+void linear_input_grad(const LinearInputGradArgs& args, Isa isa, const Team& team);
+
+struct LinearWeightGradArgs {
+  Type dy_type = Type::F32;
+  const void* dy = nullptr;      // [rows, last - first]
+  std::int64_t rows = 0, dy_stride = 0;
+  Type x_type = Type::F32;
+  const void* x = nullptr;       // [rows, in]
+  std::int64_t x_stride = 0;
+  Type order = Type::F32;        // packed order of grad
+  float* grad = nullptr;         // packed, whole; grad += dy^T x for outputs [first, last)
+  std::int64_t out = 0, in = 0, first = 0, last = 0;
+  float* bias_grad = nullptr;    // [out] or null; += column sums of dy
+};
+void linear_weight_grad(const LinearWeightGradArgs& args, Isa isa, const Team& team);
+
+}  // namespace grpo::kernels
