@@ -1,7 +1,7 @@
 // Processes that train together. One process is a real communicator, not a special case.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <memory>
 #include <span>
 

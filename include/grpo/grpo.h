@@ -6,6 +6,7 @@
 #include <grpo/dist.h>
 #include <grpo/error.h>
 #include <grpo/json.h>
+#include <grpo/metrics.h>
 #include <grpo/model.h>
 #include <grpo/ops.h>
 #include <grpo/pipeline.h>

@@ -40,6 +40,8 @@ struct ModelConfig {
 GRPO_API ModelConfig parse_model_config(const Json& config_json);
 GRPO_API Json to_config_json(const ModelConfig& config);
 GRPO_API std::int64_t num_parameters(const ModelConfig& config);
+// Throws Error when the tokenizer has ids that the model has no row for; a larger model (padding) is fine.
+GRPO_API void check_vocabulary(const ModelConfig& config, const Tokenizer& tokenizer);
 
 // Tokens of a forward: flat, no padding. Without a cache each sequence stands alone or continues `prefix`; with a cache each
 // appends to cache sequence `cache`.

@@ -2,9 +2,10 @@
 // carries its own backward.
 //
 // A Parameter stands beside the autograd graph: a linear's weight gradient is added in fp32 to Parameter::grad during
-// backward, never returned as a tensor. Activations are contiguous, fp32 or bf16 (the model's compute type). Shape letters:
-// T rows (tokens), D model width, F feed-forward width, H query heads, K kv heads, E head size, V vocabulary, N targets.
-// Every forward is batch-invariant: a row's bits do not depend on the other rows or on the number of threads.
+// backward, never returned as a tensor. The graph points to the Parameter, which must outlive it. Activations are
+// contiguous, fp32 or bf16 (the model's compute type). Shape letters: T rows (tokens), D model width, F feed-forward
+// width, H query heads, K kv heads, E head size, V vocabulary, N targets. Every forward is batch-invariant: a row's
+// bits do not depend on the other rows or on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -24,13 +25,13 @@ namespace grpo {
 
 enum class ParameterLayout { Panels, Vector };  // Panels: matrices in packed order (kernels/linear.h); Vector: 1-D
 
-// One weight. All fp32 tensors share the packed order, so AdamW runs on flat arrays. `compute` is what kernels read: the
-// master itself in fp32 (same storage), a packed bf16 copy in bf16 (vectors stay fp32).
+// One weight. All fp32 tensors share the packed order, so AdamW runs on flat arrays. `compute` is what kernels read:
+// the master itself in fp32 (same storage), a packed bf16 copy in bf16 (vectors stay fp32).
 struct Parameter {
   std::string name;
   std::vector<std::int64_t> shape;  // logical: [out, in] or [n]
   ParameterLayout layout = ParameterLayout::Vector;
-  DType dtype = DType::Float32;     // compute type of the model
+  DType dtype = DType::Float32;  // compute type of the model
   bool trainable = false;
   at::Tensor master;   // fp32 [elements]
   at::Tensor compute;  // as above
@@ -63,8 +64,9 @@ GRPO_API at::Tensor rope(const at::Tensor& x, std::int64_t heads, const at::Tens
 GRPO_API at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 GRPO_API at::Tensor add(const at::Tensor& a, const at::Tensor& b);
 
-// Rows [begin, end) of a packed batch are one sequence. `prefix` is the index of an earlier sequence (itself without a prefix)
-// that this one continues, or -1: its rows then stand at positions after the prefix's and attend to it.
+// Rows [begin, end) of a packed batch are one sequence. `prefix` is the index of an earlier sequence (itself without a
+// prefix) that this one continues, or -1: its rows then stand at positions after the prefix's and attend to it.
+// Sequences cover the rows in order: the first begins at 0, each next where the one before ends, the last ends at T.
 struct PackedSequence {
   std::int64_t begin = 0, end = 0;
   std::int32_t prefix = -1;
@@ -78,10 +80,17 @@ struct AttentionHeads {
 GRPO_API at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                               const std::vector<PackedSequence>& sequences, const AttentionHeads& heads);
 
+// A cache's store is a flat tensor of blocks (kernels/attention.h) in the activations' type, kKvBlock positions each.
+inline constexpr std::int64_t kKvBlock = 32;
+GRPO_API std::int64_t kv_block_elements(const AttentionHeads& heads);
+// Copies positions [0, count) of block `from` to block `to`.
+GRPO_API void copy_kv_block(at::Tensor& store, const AttentionHeads& heads, std::int32_t from, std::int32_t to,
+                            std::int64_t count);
+
 // With a cache: block tables per sequence, one store per layer (kernels/attention.h). No gradient.
 struct CachedSequence {
-  std::int64_t begin = 0, end = 0, start = 0;   // rows, and the position of the first
-  const std::int32_t* blocks = nullptr;
+  std::int64_t begin = 0, end = 0, start = 0;  // rows, and the position of the first
+  const std::int32_t* blocks = nullptr;        // of positions [0, start + end - begin)
 };
 GRPO_API at::Tensor attention_cached(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                      const std::vector<CachedSequence>& sequences, const AttentionHeads& heads,
@@ -104,7 +113,8 @@ GRPO_API TokenLogprobs token_logprobs(const at::Tensor& hidden, const at::Tensor
 // fp32 logits [n, V] of given hidden rows; no gradient. The sampler's head.
 GRPO_API at::Tensor logits(const at::Tensor& hidden, const Parameter& head);
 
-// ---- sampling and optimiser ------------------------------------------------------------------------------------------
+// ---- sampling and optimiser
+// ------------------------------------------------------------------------------------------
 
 struct SampleOptions {
   double temperature = 1.0;
@@ -134,11 +144,14 @@ GRPO_API double grad_norm(const std::vector<Parameter*>& parameters);
 // Threads of LibTorch's pool that kernels use; 0: all that the process may run on.
 GRPO_API void set_threads(int threads);
 GRPO_API int num_threads();
+// The instruction set of every kernel: the best that the CPU runs, once per process. Tests may force "scalar", "avx2"
+// or "avx512"; "" is the best again.
 GRPO_API std::string isa_name();
+GRPO_API void force_isa(const std::string& isa);
 
-// Records `backward` as the gradient of `outputs` with respect to `inputs`, for operations of your own: outputs that were
-// computed outside the graph (no grad) join it when grad mode is on and an input requires grad. `backward` gets one
-// gradient per output (undefined: zero) and returns one per input (undefined: none). See docs/extending.md.
+// Records `backward` as the gradient of `outputs` with respect to `inputs`, for operations of your own: outputs that
+// were computed outside the graph (no grad) join it when grad mode is on and an input requires grad. `backward` gets
+// one gradient per output (undefined: zero) and returns one per input (undefined: none). See docs/extending.md.
 GRPO_API void record_backward(const std::string& name, const std::vector<at::Tensor>& inputs,
                               const std::vector<at::Tensor>& outputs,
                               std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)> backward);

@@ -1,8 +1,7 @@
 // Rewards: one virtual function for a user's own, a set that runs them with weights, missing values and deadlines.
 //
-// A reward may be called from several threads unless `thread_safe` says no. Inputs are owned by the call, so a
-// reward that outlives its deadline never reads freed memory. Rules for missing values: contracts, in
-// docs/extending.md.
+// A reward is const when it scores and may be called from several threads at once. Inputs are owned by the call, so a
+// reward that outlives its deadline never reads freed memory. Rules for missing values: docs/extending.md.
 #pragma once
 
 #include <atomic>
@@ -60,9 +59,10 @@ class GRPO_API RewardInput {
     Json columns;                       // the dataset row
     std::int64_t step = 0;
     bool is_evaluation = false;
-    ThinkMode think_mode = ThinkMode::Auto;
+    ThinkMode think_mode = ThinkMode::Auto;  // Auto: the mode of the set that scores
   };
-  explicit RewardInput(std::shared_ptr<const Data> data, CancelToken cancel = {});
+  explicit RewardInput(std::shared_ptr<const Data> data, CancelToken cancel = {}, ThinkMode think_mode = ThinkMode::Auto);
+  RewardInput(const RewardInput& other, CancelToken cancel);  // the same answer for another call
 
   std::string_view prompt() const { return data_->prompt; }
   std::span<const Message> messages() const { return data_->messages; }
@@ -113,13 +113,15 @@ class GRPO_API Reward {
   virtual Verdict judge(const RewardInput& input) const;
   // All answers of one prompt; the default calls `judge` for each. Override to compare answers.
   virtual std::vector<Verdict> score_group(std::span<const RewardInput> group) const;
-  virtual bool applies(const RewardInput&) const { return true; }  // false: absent for that whole group
+  // Asked about the first answer of a group; false: absent for that whole group.
+  virtual bool applies(const RewardInput&) const { return true; }
+  // What `score` may return; `min` is for answers that themselves make scoring fail. Values outside are counted.
   virtual RewardRange range() const { return {}; }
   // Complains (throws) about a row that it could never score; called when a dataset loads.
   virtual void check_row(const Json& /*row*/, const std::optional<std::string>& /*reference*/) const {}
 };
 
-// `params`: object or null, already free of `name`, `weight` ... Unknown keys must throw; use JsonFields in rewards.
+// `params`: object or null, already free of `name`, `weight` ... Unknown keys must throw: check_params.
 using RewardFactory = std::function<std::unique_ptr<Reward>(const std::string& name, const Json& params)>;
 // Before load_config; a second registration of a type throws. The built-in types are always there.
 GRPO_API void register_reward(const std::string& type, RewardFactory factory);
@@ -134,11 +136,13 @@ struct GroupScores {
   std::vector<double> totals;                  // weighted sum per sample; NaN where it cannot be scored
 };
 
+// Per answer. The first four add up to the answers that the reward was asked about.
 struct RewardFailureCounts {
   std::int64_t scored = 0;
-  std::int64_t missing = 0;    // NaN by the reward's own word
-  std::int64_t thrown = 0;
+  std::int64_t missing = 0;       // NaN by the reward's own word
+  std::int64_t thrown = 0;        // threw, or returned an infinity
   std::int64_t timed_out = 0;
+  std::int64_t out_of_range = 0;  // of the scored: outside range()
 };
 
 // Rewards with weights. Movable; `score` is called by one thread and uses its own workers.
@@ -160,13 +164,15 @@ class GRPO_API RewardSet {
   MissingReward missing(std::size_t k) const;
   ThinkMode think_mode() const;
 
-  // Scores groups; `first_rollout` makes a throwing reward an Error instead of NaN. Throws Error(Guard) above
-  // max_failure_fraction.
+  // Scores groups. `timeout_s` bounds each `judge`, or a whole overridden `score_group`; a call that exceeds it is
+  // abandoned on its thread, never joined. `first_rollout` makes a throwing reward an Error instead of NaN. Throws
+  // Error(Guard) when more than max_failure_fraction of these answers threw or timed out in some reward.
   std::vector<GroupScores> score(std::span<const std::vector<std::shared_ptr<const RewardInput::Data>>> groups,
                                  bool first_rollout);
   void check_row(const Json& row, const std::optional<std::string>& reference) const;
   std::map<std::string, RewardFailureCounts> failures() const;  // since construction
-  // Cumulative wall time of each reward, and its slowest sample; for `grpo score --summary`.
+  // Cumulative wall time of each reward, and its slowest sample (counted over all calls of `score`); for
+  // `grpo score --summary`.
   struct Timing {
     double total_s = 0, slowest_s = 0;
     std::int64_t slowest_sample = -1;

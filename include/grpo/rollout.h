@@ -39,7 +39,7 @@ struct SampleAddress {
   std::uint64_t row = 0;
   std::uint64_t occurrence = 0;  // of the same row within the step
 };
-inline constexpr std::uint32_t kStageTrain = 0, kStageEval = 1, kStageGenerate = 2;
+inline constexpr std::uint32_t kStageTrain = 1, kStageEval = 4, kStageGenerate = 7;
 
 struct SampleRequest {
   std::vector<std::int32_t> ids;  // the prompt, at least one token

@@ -11,6 +11,7 @@
 #include <grpo/algo.h>
 #include <grpo/config.h>
 #include <grpo/dist.h>
+#include <grpo/metrics.h>
 #include <grpo/model.h>
 #include <grpo/reward.h>
 #include <grpo/rollout.h>
@@ -79,16 +80,6 @@ class GRPO_API Optimizer {
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
-};
-
-// ---- metrics -----------------------------------------------------------------------------------------------------------
-
-using Metrics = std::map<std::string, double>;
-
-class GRPO_API MetricSink {
- public:
-  virtual ~MetricSink() = default;
-  virtual void write(std::int64_t step, const Metrics& metrics) = 0;
 };
 
 // ---- trainer -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,27 @@
+// Where numbers of a run go. Names are TRL's: reward, kl, completions/mean_length, rewards/<name>/mean, eval_* ...
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include <grpo/error.h>
+
+namespace grpo {
+
+using Metrics = std::map<std::string, double>;
+
+class GRPO_API MetricSink {
+ public:
+  virtual ~MetricSink() = default;
+  // `step` counts from 1. Called by one thread, steps ascending.
+  virtual void write(std::int64_t step, const Metrics& metrics) = 0;
+};
+
+// One JSON object a step, appended to `path` and flushed: {"step": 1, "reward": ...}; NaN is null.
+GRPO_API std::unique_ptr<MetricSink> jsonl_sink(const std::string& path);
+// One line a step on stderr: progress, time left, and the numbers people watch. Rewritten in place on a terminal.
+GRPO_API std::unique_ptr<MetricSink> console_sink(const std::string& run_name, std::int64_t max_steps);
+
+}  // namespace grpo

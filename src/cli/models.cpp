@@ -1,0 +1,57 @@
+// init, export: model folders made and rewritten.
+#include <ATen/core/Tensor.h>
+#include <fmt/format.h>
+#include <grpo/model.h>
+
+#include "base/files.h"
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+
+namespace grpo::cli {
+
+void add_init(CLI::App& app, int& /*exit_code*/) {
+  struct Options {
+    std::string config, folder, tokenizer;
+    std::int64_t seed = 42;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("init", "writes a model folder with random weights");
+  command->add_option("config", options->config, "config.json of the architecture")->required();
+  command->add_option("folder", options->folder, "where it goes")->required();
+  command->add_option("--tokenizer", options->tokenizer, "folder or tokenizer.json whose files go along");
+  command->add_option("--seed", options->seed, "seed of the weights (default 42)");
+  command->callback([options] {
+    const ModelConfig config = parse_model_config(parse_json(read_file(options->config), {.source = options->config}));
+    std::optional<Tokenizer> tokenizer;
+    if (!options->tokenizer.empty()) {
+      tokenizer = Tokenizer::load(options->tokenizer);
+      check_vocabulary(config, *tokenizer);
+    }
+    const CausalLM model = CausalLM::init(config, options->seed, {});
+    model.save(options->folder, tokenizer ? &*tokenizer : nullptr, DType::Float32);
+    log::info(fmt::format("{}: {} parameters", options->folder, num_parameters(config)));
+  });
+}
+
+void add_export(CLI::App& app, int& /*exit_code*/) {
+  struct Options {
+    std::string model, folder, format = "hf";
+    DType dtype = DType::Float32;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("export", "writes a model for other tools");
+  command->add_option("model", options->model, "run folder, model folder or GGUF file")->required();
+  command->add_option("folder", options->folder, "where it goes")->required();
+  command->add_option("--format", options->format, "hf: a Hugging Face folder")->check(CLI::IsMember({"hf"}));
+  add_dtype(*command, options->dtype);
+  command->callback([options] {
+    const std::string path = resolve_model_path(options->model);
+    const CausalLM model = CausalLM::load(path, {});
+    const Tokenizer tokenizer = Tokenizer::load(path);
+    model.save(options->folder, &tokenizer, options->dtype);
+    log::info(fmt::format("{} written to {}", path, options->folder));
+  });
+}
+
+}  // namespace grpo::cli

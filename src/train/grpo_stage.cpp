@@ -1,0 +1,233 @@
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "train/stage.h"
+
+namespace grpo {
+namespace {
+
+constexpr double kOnPolicyTolerance = 1e-3;  // check_on_policy: tolerance
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::vector<double> to_doubles(const at::Tensor& values) {
+  const at::Tensor flat = values.detach().contiguous();
+  const float* data = flat.const_data_ptr<float>();
+  return {data, data + flat.numel()};
+}
+
+class GrpoStage final : public Stage {
+ public:
+  explicit GrpoStage(const StageContext& context)
+      : context_(context),
+        config_(context.config.grpo),
+        prompts_(load_prompts(context, context.config.data.train, config_.loss.max_completion_length,
+                              context.config.data.max_rows)),
+        order_(prompts_.prompts.size(), context.config.seed, context.config.data.shuffle) {
+    if (config_.loss.beta > 0)
+      reference_.emplace(context.policy.clone({.dtype = context.policy.dtype(), .trainable = false}));
+  }
+
+  Metrics accumulate(std::int64_t step) override {
+    Metrics metrics;
+    if (next_minibatch_ == minibatches_.size()) metrics = roll_out(step);
+    const auto start = std::chrono::steady_clock::now();
+    const bool on_policy = next_minibatch_ == 0;
+    std::vector<PackedBatch> batches = pack_minibatch(minibatches_[next_minibatch_++], on_policy);
+    metrics.merge(update(batches, on_policy, step));
+    metrics["time/update"] = seconds_since(start);
+    metrics["epoch"] = static_cast<double>(position_) / static_cast<double>(prompts_.prompts.size());
+    metrics["num_tokens"] = static_cast<double>(num_tokens_);
+    return metrics;
+  }
+
+  void stepped(std::int64_t step) override {
+    if (reference_ && config_.ref_sync_steps > 0 && (step + 1) % config_.ref_sync_steps == 0)
+      reference_->mix_from(context_.policy, config_.ref_mixup_alpha);
+  }
+
+  bool between_rollouts() const override { return next_minibatch_ == minibatches_.size(); }
+  Json state() const override {
+    return Json::Object{{"position", position_}, {"num_tokens", num_tokens_}, {"between_rollouts", between_rollouts()}};
+  }
+  void restore(const Json& state) override {
+    GRPO_CHECK(state.at("between_rollouts").as_bool(),
+               "--resume: the checkpoint lies inside a rollout; choose max_steps as a multiple of steps_per_generation "
+               "x num_iterations");
+    position_ = static_cast<std::uint64_t>(state.at("position").as_int());
+    num_tokens_ = state.at("num_tokens").as_int();
+  }
+  CausalLM* reference() override { return reference_ ? &*reference_ : nullptr; }
+
+ private:
+  // ---- sampling -----------------------------------------------------------------------------------------------------
+
+  Metrics roll_out(std::int64_t step) {
+    const auto start = std::chrono::steady_clock::now();
+    SampleAndScore request;
+    const int count = config_.prompts_per_step * config_.steps_per_generation;
+    for (int i = 0; i < count; ++i) request.prompts.push_back(&prompts_.prompts[order_.row_at(position_++)]);
+    request.num_generations = config_.num_generations;
+    request.sampling.temperature = config_.temperature;
+    request.sampling.max_new_tokens = config_.loss.max_completion_length;
+    request.sampling.stop = config_.stop;
+    if (config_.cache_tokens > 0) request.sampling.cache_tokens = config_.cache_tokens;
+    request.step = step;
+    request.is_first = is_first_rollout_;
+    is_first_rollout_ = false;
+    groups_ = sample_and_score(context_, request);
+    Metrics metrics = rollout_metrics(groups_, context_.rewards, step, "");
+    score_advantages(step, metrics);
+    for (const RolloutGroup& group : groups_)
+      for (const Completion& completion : group.completions)
+        num_tokens_ += static_cast<std::int64_t>(completion.ids.size());
+    if (on_rollout) on_rollout({step, &groups_});
+    split_minibatches(step);
+    metrics["time/rollout"] = seconds_since(start);
+    return metrics;
+  }
+
+  // Over the whole rollout, before it is split.
+  void score_advantages(std::int64_t step, Metrics& metrics) {
+    const RewardSet& rewards = context_.rewards;
+    std::vector<double> values, weights;
+    std::vector<MissingReward> missing;
+    std::vector<std::int64_t> offsets = {0};
+    for (std::size_t k = 0; k < rewards.size(); ++k) {
+      weights.push_back(rewards.weight(k, step));
+      missing.push_back(rewards.missing(k));
+    }
+    for (const RolloutGroup& group : groups_) {
+      for (const std::vector<double>& row : group.rewards) values.insert(values.end(), row.begin(), row.end());
+      offsets.push_back(offsets.back() + static_cast<std::int64_t>(group.rewards.size()));
+    }
+    const AdvantageResult result = advantages({.rewards = values,
+                                               .num_rewards = rewards.size(),
+                                               .weights = weights,
+                                               .missing = missing,
+                                               .group_offsets = offsets},
+                                              config_.advantage);
+    std::size_t sample = 0;
+    for (RolloutGroup& group : groups_)
+      for (std::size_t c = 0; c < group.completions.size(); ++c, ++sample) {
+        group.advantages.push_back(result.advantages[sample]);
+        group.included.push_back(result.included[sample]);
+      }
+    for (const auto& [name, value] : result.metrics) metrics[name] = value;
+  }
+
+  // Every iteration sees the same minibatches; `completions` deals the rollout's answers out at random.
+  void split_minibatches(std::int64_t step) {
+    std::vector<AnswerRef> answers;
+    for (const RolloutGroup& group : groups_)
+      for (std::size_t c = 0; c < group.completions.size(); ++c) answers.push_back({&group, c});
+    const auto parts = static_cast<std::size_t>(config_.steps_per_generation);
+    std::vector<std::vector<AnswerRef>> split(parts);
+    if (config_.minibatch_split == MinibatchSplit::Groups) {
+      for (std::size_t i = 0; i < answers.size(); ++i) split[i * parts / answers.size()].push_back(answers[i]);
+    } else {
+      const std::vector<std::int64_t> shuffled =
+          permutation(static_cast<std::int64_t>(answers.size()), static_cast<std::uint64_t>(context_.config.seed),
+                      static_cast<std::uint64_t>(step), RandomStage::Minibatch);
+      std::vector<std::size_t> part_of(answers.size());
+      for (std::size_t i = 0; i < answers.size(); ++i)
+        part_of[static_cast<std::size_t>(shuffled[i])] = i * parts / answers.size();
+      for (std::size_t i = 0; i < answers.size(); ++i)
+        split[part_of[i]].push_back(answers[i]);  // neighbours share prompts
+    }
+    minibatches_.clear();
+    for (int iteration = 0; iteration < config_.num_iterations; ++iteration)
+      minibatches_.insert(minibatches_.end(), split.begin(), split.end());
+    next_minibatch_ = 0;
+  }
+
+  // ---- update -------------------------------------------------------------------------------------------------------
+
+  // Sampler and trainer are one forward, so what the sampler recorded is the old log-prob at the rollout's weights.
+  std::vector<PackedBatch> pack_minibatch(const std::vector<AnswerRef>& answers, bool on_policy) {
+    PackOptions options{.mask_truncated = config_.loss.mask_truncated_completions};
+    if (config_.micro_batch_tokens > 0) options.max_tokens = config_.micro_batch_tokens;
+    std::vector<PackedBatch> batches = pack(answers, options);
+    if (!on_policy)
+      for (PackedBatch& batch : batches) batch.old_logps = batch.sampler_logps;
+    if (!reference_) return batches;
+    const at::NoGradGuard no_grad;
+    for (PackedBatch& batch : batches)
+      batch.ref_logps = to_doubles(batch_logprobs(*reference_, batch, config_.temperature).logprobs);
+    return batches;
+  }
+
+  Metrics update(const std::vector<PackedBatch>& batches, bool on_policy, std::int64_t step) {
+    Denominators denominators = count_denominators(batches);
+    std::array<double, 2> counts = {denominators.sequences, denominators.tokens};
+    context_.communicator.all_reduce(std::span<double>(counts));
+    denominators = {counts[0], counts[1]};
+    std::map<std::string, double> sums;
+    double loss_sum = 0, num_mismatched = 0;
+    for (const PackedBatch& batch : batches) {
+      const TokenLogprobs current = batch_logprobs(context_.policy, batch, config_.temperature, true);
+      if (on_policy && config_.check_on_policy != CheckOnPolicy::Off)
+        num_mismatched += check_on_policy(batch, current.logprobs, step);
+      if (denominators.tokens == 0) continue;
+      std::map<std::string, double> batch_sums;
+      const at::Tensor loss =
+          policy_loss(current.logprobs, current.entropy, loss_batch(batch), config_.loss, denominators, &batch_sums);
+      const double value = loss.item<double>();
+      if (!std::isfinite(value)) throw Error(fmt::format("step {}: the loss is {}", step + 1, value), ErrorKind::Guard);
+      loss_sum += value;
+      add_loss_sums(sums, batch_sums);
+      loss.backward();
+    }
+    Metrics metrics = finish_loss_metrics(sums);
+    metrics["loss"] = loss_sum;
+    if (on_policy && config_.check_on_policy != CheckOnPolicy::Off)
+      metrics["sampling/mismatched_tokens"] = num_mismatched;
+    return metrics;
+  }
+
+  // Tokens whose log-prob is not the sampler's, bit for bit. More than the setting allows stops the run.
+  double check_on_policy(const PackedBatch& batch, const at::Tensor& logprobs, std::int64_t step) const {
+    const std::vector<double> now = to_doubles(logprobs);
+    double mismatched = 0, worst = 0;
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      const double difference = std::abs(now[i] - batch.sampler_logps[i]);
+      if (difference != 0) ++mismatched;
+      worst = std::max(worst, difference);
+    }
+    const bool exact = config_.check_on_policy == CheckOnPolicy::Exact;
+    if (exact ? mismatched > 0 : !(worst <= kOnPolicyTolerance))
+      throw Error(
+          fmt::format("step {}: grpo.check_on_policy: {} of {} tokens differ from the sampler's log-probs, by up to {}",
+                      step + 1, mismatched, now.size(), worst),
+          ErrorKind::Guard);
+    return mismatched;
+  }
+
+  StageContext context_;
+  const GrpoSection& config_;
+  PromptSet prompts_;
+  RowOrder order_;
+  std::optional<CausalLM> reference_;
+  std::vector<RolloutGroup> groups_;
+  std::vector<std::vector<AnswerRef>> minibatches_;
+  std::size_t next_minibatch_ = 0;
+  std::uint64_t position_ = 0;  // prompts drawn so far
+  std::int64_t num_tokens_ = 0;
+  bool is_first_rollout_ = true;
+};
+
+}  // namespace
+
+std::unique_ptr<Stage> make_grpo_stage(const StageContext& context) { return std::make_unique<GrpoStage>(context); }
+
+}  // namespace grpo

@@ -1,0 +1,172 @@
+#include <ATen/core/Tensor.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <unordered_map>
+
+#include "base/log.h"
+#include "train/stage.h"
+
+namespace grpo {
+namespace {
+
+std::shared_ptr<const RewardInput::Data> reward_input(const RolloutGroup& group, const Completion& completion,
+                                                      const StageContext& context, const SampleAndScore& request) {
+  auto data = std::make_shared<RewardInput::Data>();
+  data->prompt = group.prompt.text;
+  data->messages = group.prompt.messages;
+  data->completion = completion.text;
+  data->token_ids = completion.ids;
+  data->finish_reason = completion.finish_reason;
+  data->reference = group.prompt.answer;
+  data->columns = group.prompt.columns;
+  data->step = request.step;
+  data->is_evaluation = request.is_evaluation;
+  data->think_mode = context.rewards.think_mode();
+  return data;
+}
+
+std::vector<SampleRequest> sample_requests(const StageContext& context, const SampleAndScore& request) {
+  std::vector<SampleRequest> requests;
+  std::unordered_map<std::uint64_t, std::uint64_t> seen;
+  for (const Prompt* prompt : request.prompts)
+    requests.push_back({prompt->ids, request.num_generations,
+                        SampleAddress{.seed = context.config.seed,
+                                      .stage = request.stage,
+                                      .step = static_cast<std::uint64_t>(request.step),
+                                      .row = prompt->row,
+                                      .occurrence = seen[prompt->row]++}});
+  return requests;
+}
+
+// Mean and unbiased standard deviation of the values that are there.
+struct Spread {
+  double sum = 0, sum_squares = 0;
+  std::int64_t n = 0;
+  void add(double x) {
+    if (std::isnan(x)) return;
+    sum += x;
+    sum_squares += x * x;
+    ++n;
+  }
+  double mean() const { return n > 0 ? sum / static_cast<double>(n) : std::numeric_limits<double>::quiet_NaN(); }
+  double deviation() const {
+    if (n < 2) return 0;
+    return std::sqrt(std::max(0.0, (sum_squares - sum * mean()) / static_cast<double>(n - 1)));
+  }
+};
+
+struct Lengths {
+  double sum = 0, min = std::numeric_limits<double>::infinity(), max = 0;
+  std::int64_t n = 0;
+  void add(double length) {
+    sum += length;
+    min = std::min(min, length);
+    max = std::max(max, length);
+    ++n;
+  }
+  void write(Metrics& metrics, const std::string& prefix, const char* what) const {
+    metrics[fmt::format("{}completions/mean{}_length", prefix, what)] = n > 0 ? sum / static_cast<double>(n) : 0.0;
+    metrics[fmt::format("{}completions/min{}_length", prefix, what)] = n > 0 ? min : 0.0;
+    metrics[fmt::format("{}completions/max{}_length", prefix, what)] = max;
+  }
+};
+
+}  // namespace
+
+PromptSet load_prompts(const StageContext& context, const std::string& path, std::int64_t max_new_tokens,
+                       int max_rows) {
+  const DataSection& data = context.config.data;
+  const Dataset dataset = Dataset::load(path, max_rows);
+  const PromptBuilder builder(context.tokenizer, data);
+  const std::int64_t context_room = context.policy.config().max_positions - max_new_tokens;
+  GRPO_CHECK(
+      context_room > 0,
+      fmt::format("grpo.max_completion_length: {} tokens leave no room for a prompt in the model's context of {}",
+                  max_new_tokens, context.policy.config().max_positions));
+  const std::int64_t limit =
+      data.max_prompt_length > 0 ? std::min<std::int64_t>(data.max_prompt_length, context_room) : context_room;
+  PromptSet set;
+  std::string first_unscorable;
+  std::int64_t num_unscorable = 0;
+  for (std::size_t i = 0; i < dataset.size(); ++i) {
+    Prompt prompt = builder.build(dataset.row(i), i);
+    if (static_cast<std::int64_t>(prompt.ids.size()) > limit) {
+      ++set.num_too_long;
+      continue;
+    }
+    try {
+      context.rewards.check_row(prompt.columns, prompt.answer);
+    } catch (const Error& error) {
+      if (num_unscorable++ == 0) first_unscorable = fmt::format("{}: {}", dataset.row(i).where(), error.what());
+    }
+    set.prompts.push_back(std::move(prompt));
+  }
+  GRPO_CHECK(!set.prompts.empty(),
+             fmt::format("{}: none of the {} prompts fits in {} tokens", path, dataset.size(), limit));
+  if (set.num_too_long > 0)
+    log::warn(fmt::format("{}: {} of {} prompts are longer than {} tokens and left out", path, set.num_too_long,
+                          dataset.size(), limit));
+  if (num_unscorable > 0)
+    log::warn(
+        fmt::format("{}: {} rows that a reward cannot score; the first: {}", path, num_unscorable, first_unscorable));
+  return set;
+}
+
+std::vector<RolloutGroup> sample_and_score(const StageContext& context, const SampleAndScore& request) {
+  const Sampler sampler(context.policy, &context.tokenizer);
+  std::vector<std::vector<Completion>> completions =
+      sampler.generate(sample_requests(context, request), request.sampling);
+  std::vector<RolloutGroup> groups(request.prompts.size());
+  std::vector<std::vector<std::shared_ptr<const RewardInput::Data>>> inputs(groups.size());
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    groups[g].prompt = *request.prompts[g];
+    groups[g].completions = std::move(completions[g]);
+    groups[g].weights_version = request.step;
+    for (const Completion& completion : groups[g].completions)
+      inputs[g].push_back(reward_input(groups[g], completion, context, request));
+  }
+  const std::vector<GroupScores> scores = context.rewards.score(inputs, request.is_first);
+  for (std::size_t g = 0; g < groups.size(); ++g)
+    for (const std::vector<Verdict>& verdicts : scores[g].verdicts) {
+      std::vector<double>& row = groups[g].rewards.emplace_back();
+      for (const Verdict& verdict : verdicts) row.push_back(verdict.score);
+    }
+  return groups;
+}
+
+Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet& rewards, std::int64_t step,
+                        const std::string& prefix) {
+  Metrics metrics;
+  Lengths all, terminated;
+  std::vector<Spread> spreads(rewards.size());
+  Spread total;
+  for (const RolloutGroup& group : groups)
+    for (std::size_t c = 0; c < group.completions.size(); ++c) {
+      const Completion& completion = group.completions[c];
+      all.add(static_cast<double>(completion.ids.size()));
+      if (completion.finish_reason == FinishReason::Stop) terminated.add(static_cast<double>(completion.ids.size()));
+      double sum = 0;
+      for (std::size_t k = 0; k < rewards.size(); ++k) {
+        const double score = group.rewards[c][k];
+        spreads[k].add(score);
+        if (rewards.weight(k, step) != 0 && !std::isnan(score)) sum += rewards.weight(k, step) * score;
+      }
+      total.add(sum);
+    }
+  all.write(metrics, prefix, "");
+  terminated.write(metrics, prefix, "_terminated");
+  metrics[prefix + "completions/clipped_ratio"] =
+      all.n > 0 ? 1.0 - static_cast<double>(terminated.n) / static_cast<double>(all.n) : 0.0;
+  metrics[prefix + "reward"] = total.mean();
+  metrics[prefix + "reward_std"] = total.deviation();
+  for (std::size_t k = 0; k < rewards.size(); ++k) {
+    metrics[fmt::format("{}rewards/{}/mean", prefix, rewards.name(k))] = spreads[k].mean();
+    metrics[fmt::format("{}rewards/{}/std", prefix, rewards.name(k))] = spreads[k].deviation();
+  }
+  return metrics;
+}
+
+}  // namespace grpo

@@ -1,0 +1,179 @@
+#include <ATen/core/Tensor.h>
+#include <fmt/format.h>
+
+#include <atomic>
+#include <chrono>
+
+#include "base/log.h"
+#include "train/checkpoint.h"
+#include "train/run_folder.h"
+#include "train/stage.h"
+
+namespace grpo {
+namespace {
+
+std::atomic<bool> stop_requested{false};
+
+ThinkMode think_mode_of(const std::string& name) {
+  if (name == "required") return ThinkMode::Required;
+  if (name == "none") return ThinkMode::None;
+  return ThinkMode::Auto;
+}
+
+RunConfig checked(RunConfig config) {
+  validate(config, Command::Train);
+  set_threads(config.threads);
+  return config;
+}
+
+}  // namespace
+
+struct Trainer::Impl {
+  Impl(RunConfig config_in, Communicator communicator_in)
+      : config(checked(std::move(config_in))),
+        communicator(std::move(communicator_in)),
+        policy(CausalLM::load(config.model.path, {.dtype = config.model.dtype, .trainable = true})),
+        tokenizer(Tokenizer::load(config.model.tokenizer.empty() ? config.model.path : config.model.tokenizer)),
+        rewards(config.rewards, config.data.template_kind, config.max_failure_fraction, think_mode_of(config.think),
+                num_threads()),
+        optimizer(policy.parameters(), config.optimizer, config.max_steps) {
+    check_vocabulary(policy.config(), tokenizer);
+  }
+
+  StageContext context() { return {config, communicator, policy, tokenizer, rewards}; }
+
+  // Made at first use, when the program's own rewards have been added.
+  Stage& stage() {
+    if (!stage_) {
+      GRPO_CHECK(config.kind == RunKind::Sft || rewards.size() > 0, "rewards: expected at least one, got none");
+      stage_ = config.kind == RunKind::Grpo ? make_grpo_stage(context()) : make_sft_stage(context());
+      stage_->on_rollout = [this](const RolloutReport& report) {
+        if (folder) log_rollout(report);
+        if (on_rollout) on_rollout(report);
+      };
+    }
+    return *stage_;
+  }
+
+  void log_rollout(const RolloutReport& report) {
+    std::vector<std::string> names;
+    for (std::size_t k = 0; k < rewards.size(); ++k) names.emplace_back(rewards.name(k));
+    if (config.log_completions == 0) return;
+    for (const RolloutGroup& group : *report.groups)
+      folder->log_completions(report.step + 1, group, names, config.log_completions);
+  }
+
+  Metrics step() {
+    const auto start = std::chrono::steady_clock::now();
+    const std::int64_t step_index = optimizer.steps_done();
+    Metrics metrics = stage().accumulate(step_index);
+    for (Parameter* parameter : policy.parameters())
+      communicator.all_reduce(
+          std::span<float>(parameter->grad.data_ptr<float>(), static_cast<std::size_t>(parameter->grad.numel())));
+    const Optimizer::Report report = [&] {
+      try {
+        return optimizer.step();
+      } catch (const Error& error) {
+        throw Error(fmt::format("step {}: {}", step_index + 1, error.what()), error.kind());
+      }
+    }();
+    stage().stepped(step_index);
+    metrics["grad_norm"] = report.grad_norm;
+    metrics["learning_rate"] = report.learning_rate;
+    metrics["step_time"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return metrics;
+  }
+
+  Metrics evaluate() {
+    GRPO_CHECK(!config.eval.data.empty(), "eval.data: expected a JSONL file, got none");
+    if (!eval_prompts)
+      eval_prompts =
+          load_prompts(context(), config.eval.data, config.grpo.loss.max_completion_length, config.eval.max_prompts);
+    SampleAndScore request;
+    for (const Prompt& prompt : eval_prompts->prompts) request.prompts.push_back(&prompt);
+    request.num_generations = config.eval.num_generations;
+    request.sampling.temperature = config.eval.temperature;
+    request.sampling.max_new_tokens = config.grpo.loss.max_completion_length;
+    request.sampling.stop = config.grpo.stop;
+    if (config.grpo.cache_tokens > 0) request.sampling.cache_tokens = config.grpo.cache_tokens;
+    request.stage = kStageEval;
+    request.step = optimizer.steps_done();
+    request.is_evaluation = true;
+    return rollout_metrics(sample_and_score(context(), request), rewards, request.step, "eval_");
+  }
+
+  void save() {
+    const std::int64_t step_count = optimizer.steps_done();
+    save_checkpoint(folder->checkpoint(step_count), {step_count, stage().state()}, policy, tokenizer, optimizer,
+                    stage().reference());
+  }
+
+  void resume() {
+    folder->check_config(config);
+    const std::optional<std::int64_t> last = folder->last_checkpoint();
+    if (last) stage().restore(load_checkpoint(folder->checkpoint(*last), policy, optimizer, stage().reference()).stage);
+    folder->truncate_records(last.value_or(0));
+    log::info(last ? fmt::format("resuming after step {}", *last) : std::string("no checkpoint yet: starting anew"));
+  }
+
+  void run(Start start) {
+    stage();  // bad data is an error before the folder exists
+    folder.emplace(config, start == Start::Resume);
+    if (start == Start::Resume) resume();
+    folder->save_config(config);
+    std::vector<std::unique_ptr<MetricSink>> own;
+    own.push_back(jsonl_sink(folder->file("metrics.jsonl")));
+    own.push_back(console_sink(config.name, config.max_steps));
+    std::int64_t saved = -1;
+    while (optimizer.steps_done() < config.max_steps && !stop_requested) {
+      Metrics metrics = step();
+      const std::int64_t done = optimizer.steps_done();
+      const bool is_last = done == config.max_steps;
+      if (!config.eval.data.empty() && (is_last || (config.eval.every > 0 && done % config.eval.every == 0)))
+        metrics.merge(evaluate());
+      for (auto& sink : own) sink->write(done, metrics);
+      for (auto& sink : sinks) sink->write(done, metrics);
+      if (on_step) on_step({done, &metrics});
+      if (config.save_every > 0 && done % config.save_every == 0 && stage().between_rollouts()) {
+        save();
+        saved = done;
+      }
+    }
+    if (saved != optimizer.steps_done() && (stage().between_rollouts() || !stop_requested)) save();
+  }
+
+  RunConfig config;
+  Communicator communicator;
+  CausalLM policy;
+  Tokenizer tokenizer;
+  RewardSet rewards;
+  Optimizer optimizer;
+  std::unique_ptr<Stage> stage_;
+  std::optional<RunFolder> folder;
+  std::optional<PromptSet> eval_prompts;
+  std::function<void(const RolloutReport&)> on_rollout;
+  std::function<void(const StepReport&)> on_step;
+  std::vector<std::unique_ptr<MetricSink>> sinks;
+};
+
+Trainer::Trainer(RunConfig config, Communicator communicator)
+    : impl_(std::make_unique<Impl>(std::move(config), std::move(communicator))) {}
+Trainer::Trainer(Trainer&&) noexcept = default;
+Trainer& Trainer::operator=(Trainer&&) noexcept = default;
+Trainer::~Trainer() = default;
+
+RewardSet& Trainer::rewards() { return impl_->rewards; }
+CausalLM& Trainer::model() { return impl_->policy; }
+const Tokenizer& Trainer::tokenizer() const { return impl_->tokenizer; }
+const RunConfig& Trainer::config() const { return impl_->config; }
+void Trainer::on_rollout(std::function<void(const RolloutReport&)> callback) {
+  impl_->on_rollout = std::move(callback);
+}
+void Trainer::on_step(std::function<void(const StepReport&)> callback) { impl_->on_step = std::move(callback); }
+void Trainer::add_sink(std::unique_ptr<MetricSink> sink) { impl_->sinks.push_back(std::move(sink)); }
+void Trainer::run(Start start) { impl_->run(start); }
+Metrics Trainer::step() { return impl_->step(); }
+Metrics Trainer::evaluate() { return impl_->evaluate(); }
+void Trainer::request_stop() { stop_requested = true; }
+
+}  // namespace grpo
