@@ -19,14 +19,16 @@ namespace grpo {
 
 // ---- advantages -------------------------------------------------------------------------------------------------
 
-// Rewards of a whole rollout (before it is split into minibatches): row i belongs to group i / num_generations.
+// Rewards of a whole rollout, before it is split into minibatches.
 struct AdvantageInput {
   std::span<const double> rewards;          // [samples * num_rewards], row-major; NaN: missing
   std::size_t num_rewards = 1;
   std::span<const double> weights;          // [num_rewards]
   std::span<const MissingReward> missing;   // [num_rewards]; empty: all Exclude
-  // Groups may differ in size (a group's members lost to cancellation): offsets [groups + 1] into the samples.
+  // Groups may differ in size: offsets [groups + 1] into the samples.
   std::span<const std::int64_t> group_offsets;
+  // [groups * num_rewards]; 1: the reward does not apply to the group and has no effect there. Empty: all apply.
+  std::span<const std::uint8_t> absent;
 };
 
 struct AdvantageResult {

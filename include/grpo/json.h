@@ -85,7 +85,7 @@ class GRPO_API Json {
 };
 
 struct JsonParseOptions {
-  std::string source;           // file name for messages
+  std::string source = {};      // file name for messages
   int first_line = 1;           // line number of the text's first line (for JSONL)
   bool allow_comments = false;  // // and /* */
   int max_depth = 200;

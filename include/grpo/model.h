@@ -55,6 +55,11 @@ struct TokenBatch {
   std::vector<BatchSequence> sequences;
 };
 
+// Step of a run folder's newest complete checkpoint.
+GRPO_API std::optional<std::int64_t> newest_checkpoint(const std::string& run_folder);
+// That checkpoint's folder, which is a model folder; any path that is no run folder as it is.
+GRPO_API std::string resolve_model_path(const std::string& path);
+
 class CausalLM;
 
 // Keys and values of live sequences in blocks of 32 positions. A fork shares whole blocks and copies the partial last one.

@@ -113,8 +113,7 @@ GRPO_API TokenLogprobs token_logprobs(const at::Tensor& hidden, const at::Tensor
 // fp32 logits [n, V] of given hidden rows; no gradient. The sampler's head.
 GRPO_API at::Tensor logits(const at::Tensor& hidden, const Parameter& head);
 
-// ---- sampling and optimiser
-// ------------------------------------------------------------------------------------------
+// ---- sampling and optimiser -----------------------------------------------------------------------------------------
 
 struct SampleOptions {
   double temperature = 1.0;

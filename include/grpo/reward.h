@@ -26,9 +26,9 @@ enum class ThinkMode { Auto, Required, None };
 
 // Where an answer's parts lie. `final_segment` starts after the last </think>; unclosed thinking has none.
 struct Segments {
-  std::string_view think;          // inside the first <think> ... last </think>; empty without tags
+  std::string_view think;  // inside the first <think> ... last </think>; empty without tags
   std::string_view final_segment;
-  bool has_final = false;          // false: thinking was never closed, or the mode wants tags and there are none
+  bool has_final = false;  // false: thinking was never closed, or the mode wants tags and there are none
 };
 GRPO_API Segments split_segments(std::string_view completion, std::string_view prompt, ThinkMode mode);
 
@@ -50,18 +50,19 @@ class GRPO_API CancelToken {
 class GRPO_API RewardInput {
  public:
   struct Data {
-    std::string prompt;                 // as the model saw it
+    std::string prompt;  // as the model saw it
     std::vector<Message> messages;
-    std::string completion;             // no special tokens, no stop string
+    std::string completion;  // no special tokens, no stop string
     std::vector<std::int32_t> token_ids;
     FinishReason finish_reason = FinishReason::Stop;
     std::optional<std::string> reference;
-    Json columns;                       // the dataset row
+    Json columns;  // the dataset row
     std::int64_t step = 0;
     bool is_evaluation = false;
     ThinkMode think_mode = ThinkMode::Auto;  // Auto: the mode of the set that scores
   };
-  explicit RewardInput(std::shared_ptr<const Data> data, CancelToken cancel = {}, ThinkMode think_mode = ThinkMode::Auto);
+  explicit RewardInput(std::shared_ptr<const Data> data, CancelToken cancel = {},
+                       ThinkMode think_mode = ThinkMode::Auto);
   RewardInput(const RewardInput& other, CancelToken cancel);  // the same answer for another call
 
   std::string_view prompt() const { return data_->prompt; }
@@ -72,7 +73,9 @@ class GRPO_API RewardInput {
   // The model's answer by the default order, "" when there is none.
   const std::string& final_answer() const { return final_answer_; }
   bool has_final_answer() const { return has_final_answer_; }
-  std::string_view reference() const { return data_->reference ? std::string_view(*data_->reference) : std::string_view(); }
+  std::string_view reference() const {
+    return data_->reference ? std::string_view(*data_->reference) : std::string_view();
+  }
   bool has_reference() const { return data_->reference.has_value(); }
   // A column of the row: std::string, double, std::int64_t, bool, Json. Throws Error naming the columns there are.
   template <class T>
@@ -139,8 +142,8 @@ struct GroupScores {
 // Per answer. The first four add up to the answers that the reward was asked about.
 struct RewardFailureCounts {
   std::int64_t scored = 0;
-  std::int64_t missing = 0;       // NaN by the reward's own word
-  std::int64_t thrown = 0;        // threw, or returned an infinity
+  std::int64_t missing = 0;  // NaN by the reward's own word
+  std::int64_t thrown = 0;   // threw, or returned an infinity
   std::int64_t timed_out = 0;
   std::int64_t out_of_range = 0;  // of the scored: outside range()
 };
@@ -150,8 +153,8 @@ class GRPO_API RewardSet {
  public:
   RewardSet();
   // From `rewards:` entries. `template_kind` decides what `format` means by default. Throws Error.
-  RewardSet(std::span<const RewardEntry> entries, std::optional<TemplateKind> template_kind, double max_failure_fraction,
-            ThinkMode think_mode, int threads = 1);
+  RewardSet(std::span<const RewardEntry> entries, std::optional<TemplateKind> template_kind,
+            double max_failure_fraction, ThinkMode think_mode, int threads = 1);
   RewardSet(RewardSet&&) noexcept;
   RewardSet& operator=(RewardSet&&) noexcept;
   ~RewardSet();

@@ -25,6 +25,7 @@ struct RolloutGroup {
   Prompt prompt;
   std::vector<Completion> completions;
   std::vector<std::vector<double>> rewards;  // [completion][reward]; NaN: missing
+  std::vector<std::uint8_t> absent;          // [reward]; 1: does not apply to this prompt
   std::vector<double> advantages;            // [completion]
   std::vector<std::uint8_t> included;        // [completion]; 0: unscorable, leaves the loss
   std::int64_t weights_version = 0;          // optimiser steps behind the weights that sampled it

@@ -31,8 +31,9 @@ class GrpoStage final : public Stage {
   explicit GrpoStage(const StageContext& context)
       : context_(context),
         config_(context.config.grpo),
-        prompts_(load_prompts(context, context.config.data.train, config_.loss.max_completion_length,
-                              context.config.data.max_rows)),
+        prompts_(load_prompts(context.player(), context.config.data,
+                              Dataset::load(context.config.data.train, context.config.data.max_rows),
+                              config_.loss.max_completion_length)),
         order_(prompts_.prompts.size(), context.config.seed, context.config.data.shuffle) {
     if (config_.loss.beta > 0)
       reference_.emplace(context.policy.clone({.dtype = context.policy.dtype(), .trainable = false}));
@@ -82,10 +83,11 @@ class GrpoStage final : public Stage {
     request.sampling.max_new_tokens = config_.loss.max_completion_length;
     request.sampling.stop = config_.stop;
     if (config_.cache_tokens > 0) request.sampling.cache_tokens = config_.cache_tokens;
+    request.seed = context_.config.seed;
     request.step = step;
     request.is_first = is_first_rollout_;
     is_first_rollout_ = false;
-    groups_ = sample_and_score(context_, request);
+    groups_ = sample_and_score(context_.player(), request);
     Metrics metrics = rollout_metrics(groups_, context_.rewards, step, "");
     score_advantages(step, metrics);
     for (const RolloutGroup& group : groups_)
@@ -103,6 +105,7 @@ class GrpoStage final : public Stage {
     std::vector<double> values, weights;
     std::vector<MissingReward> missing;
     std::vector<std::int64_t> offsets = {0};
+    std::vector<std::uint8_t> absent;
     for (std::size_t k = 0; k < rewards.size(); ++k) {
       weights.push_back(rewards.weight(k, step));
       missing.push_back(rewards.missing(k));
@@ -110,12 +113,13 @@ class GrpoStage final : public Stage {
     for (const RolloutGroup& group : groups_) {
       for (const std::vector<double>& row : group.rewards) values.insert(values.end(), row.begin(), row.end());
       offsets.push_back(offsets.back() + static_cast<std::int64_t>(group.rewards.size()));
+      absent.insert(absent.end(), group.absent.begin(), group.absent.end());
     }
     const AdvantageResult result = advantages({.rewards = values,
                                                .num_rewards = rewards.size(),
                                                .weights = weights,
                                                .missing = missing,
-                                               .group_offsets = offsets},
+                                               .group_offsets = offsets, .absent = absent},
                                               config_.advantage);
     std::size_t sample = 0;
     for (RolloutGroup& group : groups_)

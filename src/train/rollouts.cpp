@@ -1,4 +1,5 @@
-#include <ATen/core/Tensor.h>
+#include "train/rollouts.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,13 +8,12 @@
 #include <unordered_map>
 
 #include "base/log.h"
-#include "train/stage.h"
 
 namespace grpo {
 namespace {
 
 std::shared_ptr<const RewardInput::Data> reward_input(const RolloutGroup& group, const Completion& completion,
-                                                      const StageContext& context, const SampleAndScore& request) {
+                                                      const RewardSet& rewards, const SampleAndScore& request) {
   auto data = std::make_shared<RewardInput::Data>();
   data->prompt = group.prompt.text;
   data->messages = group.prompt.messages;
@@ -24,16 +24,16 @@ std::shared_ptr<const RewardInput::Data> reward_input(const RolloutGroup& group,
   data->columns = group.prompt.columns;
   data->step = request.step;
   data->is_evaluation = request.is_evaluation;
-  data->think_mode = context.rewards.think_mode();
+  data->think_mode = rewards.think_mode();
   return data;
 }
 
-std::vector<SampleRequest> sample_requests(const StageContext& context, const SampleAndScore& request) {
+std::vector<SampleRequest> sample_requests(const SampleAndScore& request) {
   std::vector<SampleRequest> requests;
   std::unordered_map<std::uint64_t, std::uint64_t> seen;
   for (const Prompt* prompt : request.prompts)
     requests.push_back({prompt->ids, request.num_generations,
-                        SampleAddress{.seed = context.config.seed,
+                        SampleAddress{.seed = request.seed,
                                       .stage = request.stage,
                                       .step = static_cast<std::uint64_t>(request.step),
                                       .row = prompt->row,
@@ -76,49 +76,47 @@ struct Lengths {
 
 }  // namespace
 
-PromptSet load_prompts(const StageContext& context, const std::string& path, std::int64_t max_new_tokens,
-                       int max_rows) {
-  const DataSection& data = context.config.data;
-  const Dataset dataset = Dataset::load(path, max_rows);
-  const PromptBuilder builder(context.tokenizer, data);
-  const std::int64_t context_room = context.policy.config().max_positions - max_new_tokens;
+PromptSet load_prompts(const Player& player, const DataSection& data, const Dataset& dataset,
+                       std::int64_t max_new_tokens, int max_prompts) {
+  const PromptBuilder builder(player.tokenizer, data);
+  const std::int64_t context_room = player.model.config().max_positions - max_new_tokens;
   GRPO_CHECK(
       context_room > 0,
       fmt::format("grpo.max_completion_length: {} tokens leave no room for a prompt in the model's context of {}",
-                  max_new_tokens, context.policy.config().max_positions));
+                  max_new_tokens, player.model.config().max_positions));
   const std::int64_t limit =
       data.max_prompt_length > 0 ? std::min<std::int64_t>(data.max_prompt_length, context_room) : context_room;
   PromptSet set;
   std::string first_unscorable;
   std::int64_t num_unscorable = 0;
-  for (std::size_t i = 0; i < dataset.size(); ++i) {
+  for (std::size_t i = 0;
+       i < dataset.size() && (max_prompts == 0 || set.prompts.size() < static_cast<std::size_t>(max_prompts)); ++i) {
     Prompt prompt = builder.build(dataset.row(i), i);
     if (static_cast<std::int64_t>(prompt.ids.size()) > limit) {
       ++set.num_too_long;
       continue;
     }
     try {
-      context.rewards.check_row(prompt.columns, prompt.answer);
+      player.rewards.check_row(prompt.columns, prompt.answer);
     } catch (const Error& error) {
       if (num_unscorable++ == 0) first_unscorable = fmt::format("{}: {}", dataset.row(i).where(), error.what());
     }
     set.prompts.push_back(std::move(prompt));
   }
   GRPO_CHECK(!set.prompts.empty(),
-             fmt::format("{}: none of the {} prompts fits in {} tokens", path, dataset.size(), limit));
+             fmt::format("{}: none of the {} prompts fits in {} tokens", dataset.source(), dataset.size(), limit));
   if (set.num_too_long > 0)
-    log::warn(fmt::format("{}: {} of {} prompts are longer than {} tokens and left out", path, set.num_too_long,
-                          dataset.size(), limit));
+    log::warn(fmt::format("{}: {} of {} prompts are longer than {} tokens and left out", dataset.source(),
+                          set.num_too_long, dataset.size(), limit));
   if (num_unscorable > 0)
-    log::warn(
-        fmt::format("{}: {} rows that a reward cannot score; the first: {}", path, num_unscorable, first_unscorable));
+    log::warn(fmt::format("{}: {} rows that a reward cannot score; the first: {}", dataset.source(), num_unscorable,
+                          first_unscorable));
   return set;
 }
 
-std::vector<RolloutGroup> sample_and_score(const StageContext& context, const SampleAndScore& request) {
-  const Sampler sampler(context.policy, &context.tokenizer);
-  std::vector<std::vector<Completion>> completions =
-      sampler.generate(sample_requests(context, request), request.sampling);
+std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAndScore& request) {
+  const Sampler sampler(player.model, &player.tokenizer);
+  std::vector<std::vector<Completion>> completions = sampler.generate(sample_requests(request), request.sampling);
   std::vector<RolloutGroup> groups(request.prompts.size());
   std::vector<std::vector<std::shared_ptr<const RewardInput::Data>>> inputs(groups.size());
   for (std::size_t g = 0; g < groups.size(); ++g) {
@@ -126,14 +124,16 @@ std::vector<RolloutGroup> sample_and_score(const StageContext& context, const Sa
     groups[g].completions = std::move(completions[g]);
     groups[g].weights_version = request.step;
     for (const Completion& completion : groups[g].completions)
-      inputs[g].push_back(reward_input(groups[g], completion, context, request));
+      inputs[g].push_back(reward_input(groups[g], completion, player.rewards, request));
   }
-  const std::vector<GroupScores> scores = context.rewards.score(inputs, request.is_first);
-  for (std::size_t g = 0; g < groups.size(); ++g)
+  const std::vector<GroupScores> scores = player.rewards.score(inputs, request.is_first);
+  for (std::size_t g = 0; g < groups.size(); ++g) {
     for (const std::vector<Verdict>& verdicts : scores[g].verdicts) {
       std::vector<double>& row = groups[g].rewards.emplace_back();
       for (const Verdict& verdict : verdicts) row.push_back(verdict.score);
     }
+    for (std::uint8_t applies : scores[g].applies) groups[g].absent.push_back(applies ? 0 : 1);
+  }
   return groups;
 }
 

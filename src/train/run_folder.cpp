@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <filesystem>
 
@@ -75,19 +74,7 @@ RunFolder::~RunFolder() {
 
 std::string RunFolder::checkpoint(std::int64_t step) const { return file(fmt::format("checkpoints/step-{}", step)); }
 
-std::optional<std::int64_t> RunFolder::last_checkpoint() const {
-  std::optional<std::int64_t> last;
-  if (!fs::exists(file("checkpoints"))) return last;
-  for (const auto& entry : fs::directory_iterator(file("checkpoints"))) {
-    const std::string name = entry.path().filename();
-    std::int64_t step = 0;
-    if (!name.starts_with("step-")) continue;
-    const auto [end, error] = std::from_chars(name.data() + 5, name.data() + name.size(), step);
-    if (error != std::errc() || end != name.data() + name.size()) continue;
-    if (fs::exists(entry.path() / "state.json")) last = std::max(last.value_or(-1), step);
-  }
-  return last;
-}
+std::optional<std::int64_t> RunFolder::last_checkpoint() const { return newest_checkpoint(path_); }
 
 void RunFolder::truncate_records(std::int64_t step) const {
   truncate_jsonl(file("metrics.jsonl"), step);

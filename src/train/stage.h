@@ -9,6 +9,8 @@
 
 #include <grpo/train.h>
 
+#include "train/rollouts.h"
+
 namespace grpo {
 
 // What stages work on; the trainer owns it all.
@@ -18,6 +20,7 @@ struct StageContext {
   CausalLM& policy;
   const Tokenizer& tokenizer;
   RewardSet& rewards;
+  Player player() const { return {policy, tokenizer, rewards}; }
 };
 
 class Stage {
@@ -37,32 +40,5 @@ class Stage {
 
 std::unique_ptr<Stage> make_grpo_stage(const StageContext& context);
 std::unique_ptr<Stage> make_sft_stage(const StageContext& context);
-
-// ---- prompts, sampled and scored: shared by training and evaluation
-// ---------------------------------------------------
-
-struct PromptSet {
-  std::vector<Prompt> prompts;
-  std::int64_t num_too_long = 0;  // left out: longer than the limit
-};
-// All rows of a file as prompts of at most `max_new_tokens` less than the context (and data.max_prompt_length). Throws
-// Error when none is left.
-PromptSet load_prompts(const StageContext& context, const std::string& path, std::int64_t max_new_tokens, int max_rows);
-
-struct SampleAndScore {
-  std::vector<const Prompt*> prompts;
-  int num_generations = 1;
-  SamplerOptions sampling;
-  std::uint32_t stage = kStageTrain;
-  std::int64_t step = 0;
-  bool is_evaluation = false;
-  bool is_first = false;  // a throwing reward is then an error
-};
-// Groups with completions and rewards; advantages are left empty.
-std::vector<RolloutGroup> sample_and_score(const StageContext& context, const SampleAndScore& request);
-
-// completions/{mean,min,max}_length ..., rewards/<name>/{mean,std}, with `prefix` before each name.
-Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet& rewards, std::int64_t step,
-                        const std::string& prefix);
 
 }  // namespace grpo

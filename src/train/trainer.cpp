@@ -32,8 +32,8 @@ struct Trainer::Impl {
   Impl(RunConfig config_in, Communicator communicator_in)
       : config(checked(std::move(config_in))),
         communicator(std::move(communicator_in)),
-        policy(CausalLM::load(config.model.path, {.dtype = config.model.dtype, .trainable = true})),
-        tokenizer(Tokenizer::load(config.model.tokenizer.empty() ? config.model.path : config.model.tokenizer)),
+        policy(CausalLM::load(resolve_model_path(config.model.path), {.dtype = config.model.dtype, .trainable = true})),
+        tokenizer(Tokenizer::load(resolve_model_path(config.model.tokenizer.empty() ? config.model.path : config.model.tokenizer))),
         rewards(config.rewards, config.data.template_kind, config.max_failure_fraction, think_mode_of(config.think),
                 num_threads()),
         optimizer(policy.parameters(), config.optimizer, config.max_steps) {
@@ -87,8 +87,8 @@ struct Trainer::Impl {
   Metrics evaluate() {
     GRPO_CHECK(!config.eval.data.empty(), "eval.data: expected a JSONL file, got none");
     if (!eval_prompts)
-      eval_prompts =
-          load_prompts(context(), config.eval.data, config.grpo.loss.max_completion_length, config.eval.max_prompts);
+      eval_prompts = load_prompts(context().player(), config.data, Dataset::load(config.eval.data),
+                                  config.grpo.loss.max_completion_length, config.eval.max_prompts);
     SampleAndScore request;
     for (const Prompt& prompt : eval_prompts->prompts) request.prompts.push_back(&prompt);
     request.num_generations = config.eval.num_generations;
@@ -96,10 +96,11 @@ struct Trainer::Impl {
     request.sampling.max_new_tokens = config.grpo.loss.max_completion_length;
     request.sampling.stop = config.grpo.stop;
     if (config.grpo.cache_tokens > 0) request.sampling.cache_tokens = config.grpo.cache_tokens;
+    request.seed = config.seed;
     request.stage = kStageEval;
     request.step = optimizer.steps_done();
     request.is_evaluation = true;
-    return rollout_metrics(sample_and_score(context(), request), rewards, request.step, "eval_");
+    return rollout_metrics(sample_and_score(context().player(), request), rewards, request.step, "eval_");
   }
 
   void save() {

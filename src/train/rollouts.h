@@ -1,0 +1,47 @@
+// Prompts, sampled and scored: what training and evaluation share.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <grpo/train.h>
+
+namespace grpo {
+
+// Who answers, and who judges.
+struct Player {
+  const CausalLM& model;
+  const Tokenizer& tokenizer;
+  RewardSet& rewards;
+};
+// ---- prompts, sampled and scored: shared by training and evaluation
+// ---------------------------------------------------
+
+struct PromptSet {
+  std::vector<Prompt> prompts;
+  std::int64_t num_too_long = 0;  // left out: longer than the limit
+};
+// All rows of a file as prompts of at most data.max_prompt_length tokens, and at most the context less
+// `max_new_tokens`. Throws Error when none is left.
+PromptSet load_prompts(const Player& player, const DataSection& data, const Dataset& dataset,
+                       std::int64_t max_new_tokens, int max_prompts = 0);
+
+struct SampleAndScore {
+  std::vector<const Prompt*> prompts;
+  int num_generations = 1;
+  SamplerOptions sampling;
+  std::int64_t seed = 42;
+  std::uint32_t stage = kStageTrain;
+  std::int64_t step = 0;
+  bool is_evaluation = false;
+  bool is_first = false;  // a throwing reward is then an error
+};
+// Groups with completions and rewards; advantages are left empty.
+std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAndScore& request);
+
+// completions/{mean,min,max}_length ..., rewards/<name>/{mean,std}, with `prefix` before each name.
+Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet& rewards, std::int64_t step,
+                        const std::string& prefix);
+
+}  // namespace grpo
