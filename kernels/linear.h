@@ -22,8 +22,8 @@ inline constexpr std::int64_t kPanel = 16;
 
 // Instruction sets a kernel exists for. Scalar is the reference (std::fma).
 enum class Isa { Scalar, Avx2, Avx512 };
-Isa best_isa();            // what this CPU runs, detected once
-bool isa_runs(Isa isa);    // on this CPU
+Isa best_isa();          // what this CPU runs, detected once
+bool isa_runs(Isa isa);  // on this CPU
 const char* name(Isa isa);
 
 std::int64_t packed_elements(Type order, std::int64_t out, std::int64_t in);
@@ -34,30 +34,30 @@ void unpack(Type order, const float* packed, std::int64_t out, std::int64_t in, 
 void round_to_bf16(const float* from, bf16* to, std::int64_t n, const Team& team);
 
 struct LinearArgs {
-  Type type = Type::F32;       // of x and of the packed weight
-  const void* x = nullptr;     // [rows, in], row stride x_stride elements
+  Type type = Type::F32;    // of x and of the packed weight
+  const void* x = nullptr;  // [rows, in], row stride x_stride elements
   std::int64_t rows = 0, in = 0, x_stride = 0;
-  const void* weight = nullptr;  // packed, whole
-  std::int64_t out = 0;          // outputs of the whole weight
+  const void* weight = nullptr;      // packed, whole
+  std::int64_t out = 0;              // outputs of the whole weight
   std::int64_t first = 0, last = 0;  // outputs [first, last) are computed; first is a multiple of 16
-  const float* bias = nullptr;   // [out] or null, added last
+  const float* bias = nullptr;       // [out] or null, added last
   Type y_type = Type::F32;
-  void* y = nullptr;             // [rows, last - first], row stride y_stride
+  void* y = nullptr;  // [rows, last - first], row stride y_stride
   std::int64_t y_stride = 0;
 };
-// y = x W^T + bias.
+// y = x W^T + bias. `isa` must run on this CPU (here and below).
 void linear(const LinearArgs& args, Isa isa, const Team& team);
 
 struct LinearInputGradArgs {
   Type dy_type = Type::F32;
-  const void* dy = nullptr;      // [rows, last - first]
+  const void* dy = nullptr;  // [rows, last - first]
   std::int64_t rows = 0, dy_stride = 0;
   Type weight_type = Type::F32;
-  const void* weight = nullptr;  // packed
+  const void* weight = nullptr;                       // packed
   std::int64_t out = 0, in = 0, first = 0, last = 0;  // as above
-  bool accumulate = false;       // dx += (dx_type F32 only)
+  bool accumulate = false;                            // dx += (dx_type F32 only)
   Type dx_type = Type::F32;
-  void* dx = nullptr;            // [rows, in]
+  void* dx = nullptr;  // [rows, in]
   std::int64_t dx_stride = 0;
 };
 // dx = dy W. fp32 FMA chain over n ascending.
@@ -65,16 +65,18 @@ void linear_input_grad(const LinearInputGradArgs& args, Isa isa, const Team& tea
 
 struct LinearWeightGradArgs {
   Type dy_type = Type::F32;
-  const void* dy = nullptr;      // [rows, last - first]
+  const void* dy = nullptr;  // [rows, last - first]
   std::int64_t rows = 0, dy_stride = 0;
   Type x_type = Type::F32;
-  const void* x = nullptr;       // [rows, in]
+  const void* x = nullptr;  // [rows, in]
   std::int64_t x_stride = 0;
-  Type order = Type::F32;        // packed order of grad
-  float* grad = nullptr;         // packed, whole; grad += dy^T x for outputs [first, last)
+  Type order = Type::F32;  // packed order of grad
+  float* grad = nullptr;   // packed, whole; grad += dy^T x for outputs [first, last)
   std::int64_t out = 0, in = 0, first = 0, last = 0;
-  float* bias_grad = nullptr;    // [out] or null; += column sums of dy
+  float* bias_grad = nullptr;  // [out] or null; += column sums of dy
 };
+// One fp32 FMA chain over rows ascending, which starts from grad: rows in several calls continue it. bias_grad: plain
+// sums.
 void linear_weight_grad(const LinearWeightGradArgs& args, Isa isa, const Team& team);
 
 }  // namespace grpo::kernels

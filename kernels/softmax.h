@@ -1,8 +1,8 @@
 // Softmax over a vocabulary in fixed chunks: log-probs, entropy, their gradient, and sampling.
 //
 // A row's statistics are taken per chunk of kVocabChunk entries (maximum; sums of exp(z - max) and of exp(z - max) z in
-// 16 interleaved fp32 lanes, added pairwise), then merged over chunks in order, in double. Sampler and trainer use these
-// same functions on the same logits, so their log-probs agree bit for bit. z = logit * inv_temperature.
+// 16 interleaved fp32 lanes, added pairwise), then merged over chunks in order, in double. Sampler and trainer use
+// these same functions on the same logits, so their log-probs agree bit for bit. z = logit * inv_temperature.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,14 @@ namespace grpo::kernels {
 
 inline constexpr std::int64_t kVocabChunk = 1024;
 
-// exp in fp32: one polynomial, the same bits on every instruction set; relative error below 2 ulp; 0 below -104.
+// exp in fp32: one polynomial, the same bits on every instruction set; error below 2 ulp (subnormal results: 2 units of
+// 2^-149); 0 below -104, inf above 89.
 float exp_f32(float x);
+
+// The factor that everything here takes, computed in one way for sampler and trainer. temperature > 0.
+inline float inverse_temperature(double temperature) {
+  return static_cast<float>(1.0 / static_cast<double>(static_cast<float>(temperature)));
+}
 
 struct ChunkStats {
   float max;       // of z; -inf for an empty or all -inf chunk
@@ -27,7 +33,8 @@ struct RowStats {
   double entropy;       // nats
 };
 
-// stats[row * stats_stride + c] for the chunks of logits [rows, n] (n entries from a chunk boundary on; row stride in elements).
+// stats[row * stats_stride + c] for the chunks of logits [rows, n] (n entries from a chunk boundary on; row stride in
+// elements).
 void chunk_stats(const float* logits, std::int64_t rows, std::int64_t n, std::int64_t stride, float inv_temperature,
                  ChunkStats* stats, std::int64_t stats_stride, Isa isa, const Team& team);
 RowStats merge_stats(const ChunkStats* stats, std::int64_t num_chunks);
@@ -49,17 +56,19 @@ void softmax_grad(const SoftmaxGradArgs& args, Isa isa, const Team& team);
 
 // One draw from softmax(logits * inv_temperature), truncated when asked; u in [0, 1).
 struct DrawOptions {
-  float temperature = 1;  // 0: greedy, ties to the lowest id; the log-prob is then that of the raw distribution
+  float temperature = 1;   // 0: greedy, ties to the lowest id; the log-prob is then that of the raw distribution
   std::int32_t top_k = 0;  // 0: off
   float top_p = 1;
   float min_p = 0;
 };
 struct Draw {
-  std::int32_t token;
-  float logprob;   // under the distribution drawn from (renormalised when truncated)
+  std::int32_t token;  // -1: NaN or +inf among the logits, or all of them -inf
+  float logprob;       // under the distribution drawn from (renormalised when truncated)
 };
-// Untruncated: inverse CDF over the chunks in order. Truncated: kept set by probability (ties by id; top_k, then top_p on
-// what is left, then min_p relative to the maximum), inverse CDF over the kept set in id order.
+// Untruncated: inverse CDF over the chunks in order. Truncated: kept set by probability (ties by id; top_k, then top_p
+// on what is left, then min_p relative to the maximum), inverse CDF over the kept set in id order. top_p keeps the
+// shortest list that reaches it, never less than one token. A token whose probability rounds to 0 (-inf: banned) is
+// never drawn.
 Draw draw(const float* logits, std::int64_t vocab, const DrawOptions& options, double u, Isa isa);
 
 }  // namespace grpo::kernels

@@ -50,13 +50,14 @@ void add_make_tokenizer(CLI::App& app, int& /*exit_code*/) {
   struct Options {
     Tokenizer::TrainOptions train;
     std::vector<std::string> columns;
-    std::string data, file;
+    std::string data, folder, eos;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("make-tokenizer", "trains a byte-level BPE tokenizer.json on columns of a JSONL file");
+  CLI::App* command = app.add_subcommand(
+      "make-tokenizer", "trains a byte-level BPE tokenizer on columns of a JSONL file; writes a tokenizer folder");
   command->add_option("data", options->data, "JSONL file")->required();
-  command->add_option("file", options->file, "tokenizer.json to write")->required();
+  command->add_option("folder", options->folder, "folder of tokenizer.json and tokenizer_config.json to write")
+      ->required();
   command->add_option("--columns", options->columns, "columns that hold text (default: every string column)")
       ->allow_extra_args(false);
   command->add_option("--vocab-size", options->train.vocab_size, "tokens in all (default 1024)")
@@ -66,6 +67,7 @@ void add_make_tokenizer(CLI::App& app, int& /*exit_code*/) {
       ->allow_extra_args(false);
   command->add_option("--atomic", options->train.atomic_tokens, "ordinary token that is never split, as <think>")
       ->allow_extra_args(false);
+  command->add_option("--eos", options->eos, "end-of-text token, a special token of its own (id 0)");
   command->add_option("--alphabet", options->train.alphabet, "only these bytes instead of all 256");
   command->callback([options] {
     const Dataset data = Dataset::load(options->data);
@@ -76,8 +78,16 @@ void add_make_tokenizer(CLI::App& app, int& /*exit_code*/) {
                             std::find(options->columns.begin(), options->columns.end(), key) != options->columns.end();
         if (wanted && value.is_string()) texts.push_back(value.as_string());
       }
-    write_file_atomic(options->file, Tokenizer::train(texts, options->train));
-    log::info(fmt::format("{}: {} tokens", options->file, Tokenizer::load(options->file).vocab_size()));
+    std::vector<std::string>& special = options->train.special_tokens;
+    Json config = Json::Object{{"tokenizer_class", "PreTrainedTokenizerFast"}};
+    if (!options->eos.empty()) {
+      special.insert(special.begin(), options->eos);
+      config["eos_token"] = options->eos;
+    }
+    ensure_directory(options->folder);
+    write_file_atomic(options->folder + "/tokenizer.json", Tokenizer::train(texts, options->train));
+    write_file_atomic(options->folder + "/tokenizer_config.json", config.dump(2) + "\n");
+    log::info(fmt::format("{}: {} tokens", options->folder, Tokenizer::load(options->folder).vocab_size()));
   });
 }
 

@@ -15,6 +15,9 @@ if(GRPO_TORCH)
   set(LibTorch_ROOT "${GRPO_TORCH}")
 else()
   set(LibTorch_ROOT "${CMAKE_CURRENT_LIST_DIR}/../../.deps/torch/torch")
+  if(LibTorch_BUILT_WITH)  # an installed grpo: the folder that it was built with
+    set(LibTorch_ROOT "${LibTorch_BUILT_WITH}")
+  endif()
 endif()
 get_filename_component(LibTorch_ROOT "${LibTorch_ROOT}" ABSOLUTE)
 
@@ -46,7 +49,7 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::cpu)
   add_library(LibTorch::cpu INTERFACE IMPORTED)
   # LibTorch's own OpenMP, by full path: a second libgomp would bring a second thread pool.
   set_target_properties(LibTorch::cpu PROPERTIES
-    INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "${LibTorch_ROOT}/include;${LibTorch_ROOT}/include/torch/csrc/api/include"
+    INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_ROOT}/include;${LibTorch_ROOT}/include/torch/csrc/api/include"
     INTERFACE_LINK_LIBRARIES "${LibTorch_CPU_LIBRARY};${LibTorch_C10_LIBRARY};${LibTorch_GOMP_LIBRARY}"
     INTERFACE_LINK_OPTIONS "LINKER:--disable-new-dtags,-rpath,${LibTorch_ROOT}/lib;LINKER:--no-as-needed")
 endif()

@@ -1,0 +1,304 @@
+#include "kernels/linear.h"
+
+#include <new>
+
+#include "kernels/linear_blocks.h"
+#include "kernels/linear_tiles.h"
+
+namespace grpo::kernels {
+
+namespace blocks {
+namespace {
+
+struct Buffer {
+  float* at = nullptr;
+  std::int64_t floats = 0;
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { release(); }
+  void release() {
+    operator delete(at, std::align_val_t(64));
+    at = nullptr;
+    floats = 0;
+  }
+};
+
+}  // namespace
+
+float* scratch(Slot slot, std::int64_t floats) {
+  thread_local Buffer buffers[3];
+  Buffer& buffer = buffers[static_cast<int>(slot)];
+  if (buffer.floats < floats) {
+    buffer.release();
+    const std::int64_t size = ceil_to(floats, 4096);
+    buffer.at = static_cast<float*>(operator new(static_cast<std::size_t>(size) * sizeof(float), std::align_val_t(64)));
+    buffer.floats = size;
+  }
+  return buffer.at;
+}
+
+}  // namespace blocks
+
+namespace {
+
+using blocks::Block;
+using blocks::Matrix;
+using blocks::multiply;
+using blocks::scratch;
+using blocks::Slot;
+using blocks::Target;
+
+constexpr std::int64_t kPairBlock = 32;
+
+template <class T>
+Matrix<T> part(const void* base, std::int64_t stride, std::int64_t row, std::int64_t column) {
+  return {static_cast<const T*>(base) + row * stride + column, stride};
+}
+
+// Room for a copy of A; the tiles follow each other.
+template <class B>
+float* tile_scratch(std::int64_t tiles, std::int64_t floats, std::int64_t pad, PanelProduct<B>& product) {
+  float* to = scratch(Slot::A, tiles * floats);
+  product.a = to;
+  product.a_row = 1;
+  product.a_k = pad;
+  return to;
+}
+
+// C in scratch, in rows of whole panels.
+Target staged_target(const Block& block) {
+  const std::int64_t stride = ceil_to(block.columns, kPanel);
+  return {scratch(Slot::C, block.rows * stride), stride, kPanel, false};
+}
+
+Target row_major_target(void* c, std::int64_t stride, const Block& block, bool accumulate) {
+  return {static_cast<float*>(c) + block.row * stride + block.column, stride, kPanel, accumulate};
+}
+
+// y = x W^T: A is x, B the packed weight where it stands.
+template <class T>
+struct Forward {
+  using Element = T;
+  static constexpr bool kInPlace = true;
+  const LinearArgs& args;
+  std::int64_t rows = args.rows, columns = args.last - args.first, inner = args.in;
+  bool staged = args.y_type == Type::BF16;
+
+  static std::int64_t padded(std::int64_t k) { return sizeof(T) == sizeof(float) ? k : ceil_to(k, kPairBlock); }
+
+  std::int64_t copy(std::int64_t row, std::int64_t num, std::int64_t tiles, std::int64_t k, std::int64_t count,
+                    std::int64_t pad, PanelProduct<T>& product) const {
+    const Matrix<T> x = part<T>(args.x, args.x_stride, row, k);
+    if constexpr (sizeof(T) == sizeof(float)) {
+      if (num == 1) {
+        product.a = x.at;
+        return 0;
+      }
+    }
+    const std::int64_t floats = padded(count) * pad;
+    float* to = tile_scratch(tiles, floats, pad, product);
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const std::int64_t at = num * t / tiles;
+      blocks::tile_of_rows<T>({x.at + at * x.stride, x.stride}, num * (t + 1) / tiles - at, count, padded(count), pad,
+                              to + t * floats);
+    }
+    return floats;
+  }
+
+  const T* panels(std::int64_t first, std::int64_t, std::int64_t k, std::int64_t, std::int64_t& stride) const {
+    stride = kPanel * padded(args.in);
+    return static_cast<const T*>(args.weight) + (args.first / kPanel + first) * stride + kPanel * k;
+  }
+
+  Target target(const Block& block) const {
+    return staged ? staged_target(block) : row_major_target(args.y, args.y_stride, block, false);
+  }
+
+  void store(const Block& block, const Target& target) const {
+    if (!staged && args.bias == nullptr) return;
+    for (std::int64_t r = 0; r < block.rows; ++r) {
+      float* sums = target.c + r * target.c_row;
+      if (args.bias != nullptr) {
+        const float* bias = args.bias + args.first + block.column;
+        for (std::int64_t j = 0; j < block.columns; ++j) sums[j] += bias[j];
+      }
+      if (staged)
+        round_to_bf16(sums, static_cast<bf16*>(args.y) + (block.row + r) * args.y_stride + block.column, block.columns,
+                      {});
+    }
+  }
+};
+
+// dx = dy W: A is dy, B the weight's panels turned over.
+template <class D, class W>
+struct InputGrad {
+  using Element = float;
+  static constexpr bool kInPlace = false;
+  const LinearInputGradArgs& args;
+  std::int64_t rows = args.rows, columns = args.in, inner = args.last - args.first;
+  bool staged = args.dx_type == Type::BF16;
+
+  static std::int64_t padded(std::int64_t k) { return k; }
+
+  std::int64_t copy(std::int64_t row, std::int64_t num, std::int64_t tiles, std::int64_t k, std::int64_t count,
+                    std::int64_t pad, PanelProduct<float>& product) const {
+    const Matrix<D> dy = part<D>(args.dy, args.dy_stride, row, k);
+    const std::int64_t floats = count * pad;
+    float* to = tile_scratch(tiles, floats, pad, product);
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const std::int64_t at = num * t / tiles;
+      blocks::tile_of_rows<D>({dy.at + at * dy.stride, dy.stride}, num * (t + 1) / tiles - at, count, count, pad,
+                              to + t * floats);
+    }
+    return floats;
+  }
+
+  const float* panels(std::int64_t first, std::int64_t num, std::int64_t k, std::int64_t count,
+                      std::int64_t& stride) const {
+    stride = kPanel * count;
+    float* to = scratch(Slot::B, num * stride);
+    for (std::int64_t p = 0; p < num; ++p)
+      blocks::panel_of_weight(static_cast<const W*>(args.weight), args.in, args.first + k, count, first + p,
+                              to + p * stride);
+    return to;
+  }
+
+  Target target(const Block& block) const {
+    return staged ? staged_target(block) : row_major_target(args.dx, args.dx_stride, block, args.accumulate);
+  }
+
+  void store(const Block& block, const Target& target) const {
+    if (!staged) return;
+    for (std::int64_t r = 0; r < block.rows; ++r)
+      round_to_bf16(target.c + r * target.c_row,
+                    static_cast<bf16*>(args.dx) + (block.row + r) * args.dx_stride + block.column, block.columns, {});
+  }
+};
+
+// grad += dy^T x, as rows of k: A is x turned over, B panels of dy, and C the packed gradient itself (order F32), whose
+// panels are [k][16], or a copy of it (order BF16, whose rows come in pairs).
+template <class D, class X>
+struct WeightGrad {
+  using Element = float;
+  static constexpr bool kInPlace = false;
+  const LinearWeightGradArgs& args;
+  std::int64_t rows = args.in, columns = args.last - args.first, inner = args.rows;
+  bool staged = args.order == Type::BF16;
+
+  static std::int64_t padded(std::int64_t k) { return k; }
+
+  std::int64_t copy(std::int64_t row, std::int64_t num, std::int64_t tiles, std::int64_t k, std::int64_t count,
+                    std::int64_t pad, PanelProduct<float>& product) const {
+    const std::int64_t floats = count * pad;
+    float* to = tile_scratch(tiles, floats, pad, product);
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const std::int64_t at = num * t / tiles;
+      blocks::tile_of_columns<X>(part<X>(args.x, args.x_stride, k, row + at), num * (t + 1) / tiles - at,
+                                 args.in - row - at, count, pad, to + t * floats);
+    }
+    return floats;
+  }
+
+  const float* panels(std::int64_t first, std::int64_t num, std::int64_t k, std::int64_t count,
+                      std::int64_t& stride) const {
+    stride = kPanel * count;
+    float* to = scratch(Slot::B, num * stride);
+    for (std::int64_t p = 0; p < num; ++p) {
+      const std::int64_t column = (first + p) * kPanel;
+      blocks::panel_of_columns<D>(part<D>(args.dy, args.dy_stride, k, column), columns - column, count,
+                                  to + p * stride);
+    }
+    return to;
+  }
+
+  // Panel of the gradient that holds a column of the block.
+  float* grad_panel(std::int64_t column) const {
+    return args.grad + packed_index(args.order, args.in, args.first + column, 0);
+  }
+
+  Target target(const Block& block) const {
+    if (!staged) {
+      const std::int64_t panel = kPanel * args.in;
+      return {grad_panel(block.column) + block.row * kPanel, kPanel, panel, true};
+    }
+    Target target = staged_target(block);
+    target.accumulate = true;
+    move(block, target, [](float& grad, float& sum) { sum = grad; });
+    return target;
+  }
+
+  void store(const Block& block, const Target& target) const {
+    if (staged) move(block, target, [](float& grad, float& sum) { grad = sum; });
+  }
+
+  // assign(element of the gradient, its sum) for the whole block; row k of a panel is every other float of a row pair.
+  template <class Assign>
+  void move(const Block& block, const Target& target, Assign assign) const {
+    for (std::int64_t column = 0; column < block.columns; column += kPanel) {
+      float* panel = grad_panel(block.column + column);
+      const std::int64_t width = std::min(kPanel, block.columns - column);
+      for (std::int64_t r = 0; r < block.rows; ++r) {
+        const std::int64_t k = block.row + r;
+        float* pairs = panel + 2 * kPanel * (k / 2) + k % 2;
+        float* sums = target.c + r * target.c_row + column;
+        for (std::int64_t j = 0; j < width; ++j) assign(pairs[2 * j], sums[j]);
+      }
+    }
+  }
+};
+
+template <class D>
+void add_column_sums(const LinearWeightGradArgs& args, const Team& team) {
+  team.split(args.last - args.first, kPanel, [&](std::int64_t begin, std::int64_t end) {
+    float* sums = args.bias_grad + args.first;
+    for (std::int64_t r = 0; r < args.rows; ++r) {
+      const D* row = static_cast<const D*>(args.dy) + r * args.dy_stride;
+      for (std::int64_t n = begin; n < end; ++n) sums[n] += to_float(row[n]);
+    }
+  });
+}
+
+}  // namespace
+
+void linear(const LinearArgs& args, Isa isa, const Team& team) {
+  if (args.type == Type::F32) {
+    multiply(Forward<float>{args}, isa, team);
+  } else {
+    multiply(Forward<bf16>{args}, isa, team);
+  }
+}
+
+void linear_input_grad(const LinearInputGradArgs& args, Isa isa, const Team& team) {
+  const bool wide_dy = args.dy_type == Type::F32, wide_weight = args.weight_type == Type::F32;
+  if (wide_dy && wide_weight) {
+    multiply(InputGrad<float, float>{args}, isa, team);
+  } else if (wide_dy) {
+    multiply(InputGrad<float, bf16>{args}, isa, team);
+  } else if (wide_weight) {
+    multiply(InputGrad<bf16, float>{args}, isa, team);
+  } else {
+    multiply(InputGrad<bf16, bf16>{args}, isa, team);
+  }
+}
+
+void linear_weight_grad(const LinearWeightGradArgs& args, Isa isa, const Team& team) {
+  const bool wide_dy = args.dy_type == Type::F32, wide_x = args.x_type == Type::F32;
+  if (wide_dy && wide_x) {
+    multiply(WeightGrad<float, float>{args}, isa, team);
+  } else if (wide_dy) {
+    multiply(WeightGrad<float, bf16>{args}, isa, team);
+  } else if (wide_x) {
+    multiply(WeightGrad<bf16, float>{args}, isa, team);
+  } else {
+    multiply(WeightGrad<bf16, bf16>{args}, isa, team);
+  }
+  if (args.bias_grad == nullptr) return;
+  if (wide_dy) {
+    add_column_sums<float>(args, team);
+  } else {
+    add_column_sums<bf16>(args, team);
+  }
+}
+
+}  // namespace grpo::kernels

@@ -1,0 +1,59 @@
+// The reference: plain loops that spell out the order of summation.
+#include <cmath>
+
+#include "kernels/panel_tables.h"
+
+namespace grpo::kernels {
+namespace {
+
+constexpr std::int64_t kPairBlock = 32;
+
+std::int64_t panel_columns(std::int64_t columns, std::int64_t panel) {
+  return columns - panel * kPanel < kPanel ? columns - panel * kPanel : kPanel;
+}
+
+void product_f32(const PanelProduct<float>& g) {
+  for (std::int64_t p = 0; p * kPanel < g.columns; ++p) {
+    const float* b = g.b + p * g.b_panel;
+    for (std::int64_t r = 0; r < g.rows; ++r) {
+      float* c = g.c + r * g.c_row + p * g.c_panel;
+      for (std::int64_t j = 0; j < panel_columns(g.columns, p); ++j) {
+        float sum = g.accumulate ? c[j] : 0.0f;
+        for (std::int64_t k = 0; k < g.inner; ++k) sum = std::fma(g.a[r * g.a_row + k * g.a_k], b[kPanel * k + j], sum);
+        c[j] = sum;
+      }
+    }
+  }
+}
+
+void product_pairs(const PanelProduct<bf16>& g) {
+  for (std::int64_t p = 0; p * kPanel < g.columns; ++p) {
+    const bf16* b = g.b + p * g.b_panel;
+    for (std::int64_t r = 0; r < g.rows; ++r) {
+      float* c = g.c + r * g.c_row + p * g.c_panel;
+      for (std::int64_t j = 0; j < panel_columns(g.columns, p); ++j) {
+        float sum = g.accumulate ? c[j] : 0.0f;
+        for (std::int64_t block = 0; block < g.inner; block += kPairBlock) {
+          float even = 0, odd = 0;
+          for (std::int64_t k = block; k < block + kPairBlock; k += 2) {
+            const float* a = g.a + r * g.a_row + k * g.a_k;
+            const bf16* pair = b + kPanel * k + 2 * j;
+            even = std::fma(a[0], to_float(pair[0]), even);
+            odd = std::fma(a[g.a_k], to_float(pair[1]), odd);
+          }
+          sum += even + odd;
+        }
+        c[j] = sum;
+      }
+    }
+  }
+}
+
+int one_panel(std::int64_t) { return 1; }
+
+}  // namespace
+
+extern const PanelKernels panel_scalar;
+const PanelKernels panel_scalar = {product_f32, product_pairs, 4, 4, one_panel, one_panel};
+
+}  // namespace grpo::kernels

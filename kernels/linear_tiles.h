@@ -1,0 +1,37 @@
+// Copies of operands in the form that kernels/panel.h reads best: A in tiles [k][pad], one line or less per k, and B in
+// panels [k][16]. All widen to fp32. A pad is a multiple of 4; rows beyond the tile's hold copies of others.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/types.h"
+
+namespace grpo::kernels::blocks {
+
+template <class T>
+struct Matrix {
+  const T* at = nullptr;
+  std::int64_t stride = 0;
+};
+
+// to[k][r] = x(row + r, k0 + k) for k < inner, 0 for inner <= k < padded_inner.
+template <class T>
+void tile_of_rows(Matrix<T> x, std::int64_t rows, std::int64_t inner, std::int64_t padded_inner, std::int64_t pad,
+                  float* to);
+
+// to[k][c] = x(k, c) for k < inner; columns [columns, available) exist in x and may be read.
+template <class T>
+void tile_of_columns(Matrix<T> x, std::int64_t columns, std::int64_t available, std::int64_t inner, std::int64_t pad,
+                     float* to);
+
+// to[k][j] = x(k, j) for j < columns, 0 up to 16: one panel.
+template <class T>
+void panel_of_columns(Matrix<T> x, std::int64_t columns, std::int64_t inner, float* to);
+
+// One panel of the transposed weight: to[n][j] = W(first + n, 16 panel + j) for n < count; 0 where 16 panel + j >= in.
+// `weight` is packed in the order of its type; first is a multiple of 16.
+template <class T>
+void panel_of_weight(const T* weight, std::int64_t in, std::int64_t first, std::int64_t count, std::int64_t panel,
+                     float* to);
+
+}  // namespace grpo::kernels::blocks

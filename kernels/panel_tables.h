@@ -1,0 +1,10 @@
+// One table per instruction set, each defined in its own file (linear_<isa>.cpp).
+#pragma once
+
+#include "kernels/panel.h"
+
+namespace grpo::kernels {
+
+extern const PanelKernels panel_scalar, panel_avx2, panel_avx512;
+
+}  // namespace grpo::kernels

@@ -1,0 +1,63 @@
+// XXH64, written from its specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), little-endian machines.
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+#include "base/files.h"
+
+namespace grpo {
+namespace {
+
+static_assert(std::endian::native == std::endian::little);
+
+constexpr std::uint64_t kPrime1 = 0x9E3779B185EBCA87u;
+constexpr std::uint64_t kPrime2 = 0xC2B2AE3D27D4EB4Fu;
+constexpr std::uint64_t kPrime3 = 0x165667B19E3779F9u;
+constexpr std::uint64_t kPrime4 = 0x85EBCA77C2B2AE63u;
+constexpr std::uint64_t kPrime5 = 0x27D4EB2F165667C5u;
+
+template <class T>
+std::uint64_t load(const std::byte* data) {
+  T value;
+  std::memcpy(&value, data, sizeof value);
+  return value;
+}
+
+std::uint64_t round(std::uint64_t lane, std::uint64_t input) { return std::rotl(lane + input * kPrime2, 31) * kPrime1; }
+
+std::uint64_t xxh64(const std::byte* data, std::size_t size) {
+  const std::byte* end = data + size;
+  std::uint64_t hash = kPrime5;
+  if (size >= 32) {
+    std::uint64_t lanes[4] = {kPrime1 + kPrime2, kPrime2, 0, 0 - kPrime1};
+    for (; end - data >= 32; data += 32) {
+      for (int i = 0; i < 4; ++i) lanes[i] = round(lanes[i], load<std::uint64_t>(data + 8 * i));
+    }
+    hash = std::rotl(lanes[0], 1) + std::rotl(lanes[1], 7) + std::rotl(lanes[2], 12) + std::rotl(lanes[3], 18);
+    for (const std::uint64_t lane : lanes) hash = (hash ^ round(0, lane)) * kPrime1 + kPrime4;
+  }
+  hash += size;
+  for (; end - data >= 8; data += 8) {
+    hash = std::rotl(hash ^ round(0, load<std::uint64_t>(data)), 27) * kPrime1 + kPrime4;
+  }
+  if (end - data >= 4) {
+    hash = std::rotl(hash ^ load<std::uint32_t>(data) * kPrime1, 23) * kPrime2 + kPrime3;
+    data += 4;
+  }
+  for (; data != end; ++data) hash = std::rotl(hash ^ load<std::uint8_t>(data) * kPrime5, 11) * kPrime1;
+  hash = (hash ^ hash >> 33) * kPrime2;
+  hash = (hash ^ hash >> 29) * kPrime3;
+  return hash ^ hash >> 32;
+}
+
+}  // namespace
+
+std::string checksum_hex(std::span<const std::byte> bytes) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  const std::uint64_t hash = xxh64(bytes.data(), bytes.size());
+  std::string text(16, '0');
+  for (int i = 0; i < 16; ++i) text[static_cast<std::size_t>(i)] = kHex[hash >> (60 - 4 * i) & 15];
+  return text;
+}
+
+}  // namespace grpo

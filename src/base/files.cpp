@@ -1,0 +1,172 @@
+#include "base/files.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+namespace grpo {
+namespace {
+
+[[noreturn]] void system_error(const std::string& action, const std::string& path, int error = errno) {
+  throw Error("cannot " + action + " \"" + path + "\": " + std::strerror(error));
+}
+
+struct Descriptor {
+  int value = -1;
+  ~Descriptor() {
+    if (value >= 0) ::close(value);
+  }
+};
+
+std::size_t open_regular(Descriptor& file, const std::string& path) {
+  file.value = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file.value < 0) system_error("read", path);
+  struct stat status = {};
+  if (::fstat(file.value, &status) != 0) system_error("read", path);
+  if (S_ISDIR(status.st_mode)) system_error("read", path, EISDIR);
+  return static_cast<std::size_t>(status.st_size);
+}
+
+void write_all(int descriptor, const char* data, std::size_t size, const std::string& path) {
+  while (size > 0) {
+    const ssize_t written = ::write(descriptor, data, size);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) system_error("write", path);
+    data += written;
+    size -= static_cast<std::size_t>(written);
+  }
+}
+
+std::string parent_of(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+}  // namespace
+
+std::string read_file(const std::string& path) {
+  Descriptor file;
+  std::string text;
+  text.reserve(open_regular(file, path));  // a pipe says 0, so the size is a hint only
+  char buffer[1 << 16];
+  while (true) {
+    const ssize_t count = ::read(file.value, buffer, sizeof buffer);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) system_error("read", path);
+    if (count == 0) return text;
+    text.append(buffer, static_cast<std::size_t>(count));
+  }
+}
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+  Descriptor file;
+  const std::size_t size = open_regular(file, path);
+  if (size == 0) return;  // mmap refuses length 0
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.value, 0);
+  if (data == MAP_FAILED) system_error("map", path);
+  data_ = static_cast<const std::byte*>(data);
+  size_ = size;
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+AtomicFile::AtomicFile(const std::string& path) : path_(path) {
+  const std::string stem = path + ".new-" + std::to_string(::getpid()) + "-";
+  for (int i = 0; descriptor_ < 0; ++i) {  // another thread, or a killed process of the same number, may hold a name
+    temporary_ = stem + std::to_string(i);
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor_ < 0 && (errno != EEXIST || i == 1000)) system_error("write", path);
+  }
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  GRPO_ASSERT(descriptor_ >= 0);
+  write_all(descriptor_, reinterpret_cast<const char*>(bytes.data()), bytes.size(), path_);
+}
+
+void AtomicFile::commit() {
+  GRPO_ASSERT(descriptor_ >= 0);
+  if (::fsync(descriptor_) != 0) system_error("write", path_);
+  if (::close(std::exchange(descriptor_, -1)) != 0) system_error("write", path_);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) system_error("replace", path_);
+  temporary_.clear();
+  sync_directory(parent_of(path_));
+}
+
+void write_file_atomic(const std::string& path, std::string_view bytes) {
+  AtomicFile file(path);
+  file.write(bytes);
+  file.commit();
+}
+
+AppendFile::AppendFile(const std::string& path)
+    : path_(path), descriptor_(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+  if (descriptor_ < 0) system_error("append to", path);
+}
+
+AppendFile::~AppendFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+AppendFile::AppendFile(AppendFile&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+AppendFile& AppendFile::operator=(AppendFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(descriptor_, other.descriptor_);
+  return *this;
+}
+
+void AppendFile::append(std::string_view record) { write_all(descriptor_, record.data(), record.size(), path_); }
+
+void AppendFile::sync() {
+  if (::fsync(descriptor_) != 0) system_error("append to", path_);
+}
+
+void ensure_directory(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) system_error("make folder", path, error.value());
+  if (!std::filesystem::is_directory(path, error)) system_error("make folder", path, ENOTDIR);
+  if (::access(path.c_str(), W_OK | X_OK) != 0) system_error("write into folder", path);
+}
+
+void sync_directory(const std::string& path) {
+  const Descriptor folder{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (folder.value < 0) system_error("open folder", path);
+  // Some network file systems cannot sync a folder and say EINVAL; there is nothing more to do there.
+  if (::fsync(folder.value) != 0 && errno != EINVAL) system_error("sync folder", path);
+}
+
+std::string resolve_path(const std::string& path, const std::string& base_file) {
+  const std::filesystem::path given(path);
+  if (path.empty() || base_file.empty()) return path;
+  const auto folder = std::filesystem::absolute(base_file).parent_path();
+  return (folder / given).lexically_normal().string();
+}
+
+}  // namespace grpo

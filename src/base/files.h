@@ -1,0 +1,87 @@
+// Files: whole reads, read-only maps, atomic replacement, appended records, folders, checksums.
+//
+// Every failure is an Error that names the path and the system's reason. Values and services without shared
+// state: one object is for one thread at a time.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <grpo/error.h>
+
+namespace grpo {
+
+std::string read_file(const std::string& path);
+
+// The file's bytes, mapped read-only; an empty file gives an empty span.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  std::size_t size() const { return size_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// A new file that takes the place of `path` at commit(), all or nothing: written beside, synced, renamed, and the
+// folder synced. Without commit() the old file stands and nothing is left behind.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::string& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+  void commit();
+
+ private:
+  std::string path_;
+  std::string temporary_;
+  int descriptor_ = -1;
+};
+
+void write_file_atomic(const std::string& path, std::string_view bytes);
+
+// Whole records at the end of a file: each append is one write to the system, so readers see whole records and a
+// killed process loses none.
+class AppendFile {
+ public:
+  explicit AppendFile(const std::string& path);
+  ~AppendFile();
+  AppendFile(AppendFile&& other) noexcept;
+  AppendFile& operator=(AppendFile&& other) noexcept;
+
+  void append(std::string_view record);  // written as it is; a line brings its own newline
+  void sync();                           // on the disk, not only with the system
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
+// Makes the folder and those above it; an existing writable folder is fine, anything else in its place is not.
+void ensure_directory(const std::string& path);
+// Syncs a folder, so that a rename inside it survives a loss of power.
+void sync_directory(const std::string& path);
+
+// An absolute path of `path` seen from the folder that holds `base_file`. An empty `path` or `base_file` gives
+// `path` as it is.
+std::string resolve_path(const std::string& path, const std::string& base_file);
+
+// XXH64 with seed 0, as 16 hexadecimal digits.
+std::string checksum_hex(std::span<const std::byte> bytes);
+inline std::string checksum_hex(std::string_view text) { return checksum_hex(std::as_bytes(std::span(text))); }
+
+}  // namespace grpo

@@ -1,0 +1,77 @@
+#include "base/log.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "base/utf8.h"
+
+namespace grpo {
+
+std::string printable(std::string_view text, Newlines newlines) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t length = utf8_length(text.substr(i));
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool control = byte < 0x20 || byte == 0x7F;
+    // U+0080 to U+009F, in UTF-8 C2 80 to C2 9F, are commands to some terminals.
+    const bool second_control = length == 2 && byte == 0xC2 && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    if ((byte == '\n' && newlines == Newlines::Keep) || (length > 0 && !control && !second_control)) {
+      out.append(text, i, length);
+      i += length;
+      continue;
+    }
+    for (std::size_t end = i + (second_control ? 2 : 1); i < end; ++i) {
+      const auto escaped = static_cast<unsigned char>(text[i]);
+      out += "\\x";
+      out += kHex[escaped >> 4];
+      out += kHex[escaped & 15];
+    }
+  }
+  return out;
+}
+
+namespace log {
+namespace {
+
+spdlog::logger& logger() {
+  static spdlog::logger instance = [] {
+    spdlog::logger made("grpo", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    made.set_pattern("[%H:%M:%S] %l: %v");
+    made.set_level(spdlog::level::info);
+    made.flush_on(spdlog::level::info);
+    return made;
+  }();
+  return instance;
+}
+
+void write(spdlog::level::level_enum level, const std::string& message) {
+  if (logger().should_log(level)) logger().log(level, spdlog::string_view_t(printable(message, Newlines::Keep)));
+}
+
+}  // namespace
+
+void set_level(Level level) {
+  switch (level) {
+    case Level::Info:
+      logger().set_level(spdlog::level::info);
+      return;
+    case Level::Warn:
+      logger().set_level(spdlog::level::warn);
+      return;
+    case Level::Error:
+      logger().set_level(spdlog::level::err);
+      return;
+    case Level::Quiet:
+      logger().set_level(spdlog::level::off);
+      return;
+  }
+}
+
+void info(const std::string& message) { write(spdlog::level::info, message); }
+void warn(const std::string& message) { write(spdlog::level::warn, message); }
+void error(const std::string& message) { write(spdlog::level::err, message); }
+
+}  // namespace log
+}  // namespace grpo

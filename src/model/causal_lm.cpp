@@ -1,0 +1,192 @@
+#include "model/causal_lm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#include "base/files.h"
+#include "model/batch_plan.h"
+#include "model/gguf.h"
+#include "model/kv_cache.h"
+#include "model/safetensors.h"
+#include "model/weights.h"
+
+namespace grpo {
+namespace {
+
+constexpr std::int64_t kLeastTableRows = 256;
+
+// (cos, sin) of position * theta^(-2i / head), worked out in double.
+at::Tensor make_rope_table(std::int64_t rows, const ModelConfig& config) {
+  const std::int64_t half = config.head_dim / 2;
+  std::vector<double> frequencies;
+  for (std::int64_t i = 0; i < half; ++i) {
+    frequencies.push_back(
+        std::pow(config.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim)));
+  }
+  at::Tensor table = at::empty({rows, half, 2}, at::kFloat);
+  auto* to = table.data_ptr<float>();
+  at::parallel_for(0, rows, 64, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      for (std::int64_t i = 0; i < half; ++i) {
+        const double angle = static_cast<double>(row) * frequencies[static_cast<std::size_t>(i)];
+        to[(row * half + i) * 2] = static_cast<float>(std::cos(angle));
+        to[(row * half + i) * 2 + 1] = static_cast<float>(std::sin(angle));
+      }
+    }
+  });
+  return table;
+}
+
+// config.json with the stop ids of generation_config.json, if there is one.
+ModelConfig read_folder_config(const std::string& folder) {
+  const auto read = [](const std::string& path) {
+    JsonParseOptions options;
+    options.source = path;
+    return parse_json(read_file(path), options);
+  };
+  ModelConfig config = parse_model_config(read(folder + "/config.json"));
+  const std::string generation = folder + "/generation_config.json";
+  if (!std::filesystem::exists(generation)) return config;
+  for (const std::int32_t id : stop_ids(read(generation))) {
+    if (std::find(config.eos_ids.begin(), config.eos_ids.end(), id) == config.eos_ids.end())
+      config.eos_ids.push_back(id);
+  }
+  return config;
+}
+
+}  // namespace
+
+CausalLM::Impl::Impl(const ModelConfig& model_config, const Options& model_options)
+    : config(model_config),
+      options(model_options),
+      family(&family_named(model_config.family)),
+      specs(family->weights(config)) {}
+
+Parameter& CausalLM::Impl::add_parameter() {
+  const WeightSpec& spec = specs.at(owned.size());
+  owned.push_back(std::make_unique<Parameter>(make_parameter(spec.name, spec.shape, options.dtype, options.trainable)));
+  parameters.push_back(owned.back().get());
+  return *parameters.back();
+}
+
+const at::Tensor& CausalLM::Impl::rope_table_for(std::int64_t max_position) {
+  if (rope_table.defined() && rope_table.size(0) > max_position) return rope_table;
+  std::int64_t rows = kLeastTableRows;
+  while (rows <= max_position) rows *= 2;
+  rope_table = make_rope_table(std::min(rows, std::max(config.max_positions, max_position + 1)), config);
+  return rope_table;
+}
+
+CausalLM::CausalLM(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+CausalLM::CausalLM(CausalLM&&) noexcept = default;
+CausalLM& CausalLM::operator=(CausalLM&&) noexcept = default;
+CausalLM::~CausalLM() = default;
+
+CausalLM CausalLM::load(const std::string& path, const Options& options) {
+  GRPO_CHECK(std::filesystem::exists(path), path + ": expected a model folder or a GGUF file, found nothing");
+  ModelConfig config;
+  WeightFile file;
+  file.path = path;
+  if (std::filesystem::is_directory(path)) {
+    GRPO_CHECK(std::filesystem::exists(path + "/config.json"),
+               path + ": expected config.json in the folder, found none");
+    config = read_folder_config(path);
+    file.tensors = map_weights_folder(path);
+  } else {
+    GgufModel gguf = map_gguf(path);
+    config = std::move(gguf.config);
+    file.format = WeightFormat::Gguf;
+    file.tensors = std::move(gguf.tensors);
+  }
+  auto impl = std::make_unique<Impl>(config, options);
+  const std::vector<const StoredTensor*> tensors = match_weights(file, impl->specs);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    set_values(impl->add_parameter(), read_weight(*tensors[i], impl->specs[i], file.format));
+  }
+  return CausalLM(std::move(impl));
+}
+
+CausalLM CausalLM::init(const ModelConfig& config, std::int64_t seed, const Options& options) {
+  // Through the parser, so that a configuration made in code keeps the same rules.
+  auto impl = std::make_unique<Impl>(parse_model_config(to_config_json(config)), options);
+  for (const WeightSpec& spec : impl->specs) {
+    set_values(impl->add_parameter(), initial_weight(spec, seed, config.initializer_range));
+  }
+  return CausalLM(std::move(impl));
+}
+
+CausalLM CausalLM::clone(const Options& options) const {
+  const at::NoGradGuard no_grad;
+  auto impl = std::make_unique<Impl>(impl_->config, options);
+  for (const Parameter* from : impl_->parameters) {
+    Parameter& to = impl->add_parameter();
+    if (to.dtype == from->dtype) {
+      to.master.copy_(from->master);
+      refresh_compute(to);
+    } else {
+      set_values(to, get_values(*from));
+    }
+  }
+  return CausalLM(std::move(impl));
+}
+
+void CausalLM::mix_from(const CausalLM& other, double alpha) {
+  GRPO_CHECK(alpha >= 0 && alpha <= 1, fmt::format("mix_from: expected alpha from 0 to 1, got {}", alpha));
+  GRPO_CHECK(parameters().size() == other.parameters().size(), "mix_from: expected a model of the same configuration");
+  const at::NoGradGuard no_grad;
+  for (std::size_t i = 0; i < parameters().size(); ++i) {
+    Parameter& to = *parameters()[i];
+    const Parameter& from = *other.parameters()[i];
+    GRPO_CHECK(to.name == from.name && to.shape == from.shape,
+               "mix_from: " + to.name + ": expected a model of the same configuration");
+    const at::Tensor values = to.dtype == from.dtype ? from.master : pack_like(to, get_values(from));
+    if (alpha == 1) {
+      to.master.copy_(values);
+    } else {
+      to.master.mul_(1 - alpha).add_(values, alpha);
+    }
+    refresh_compute(to);
+  }
+}
+
+const ModelConfig& CausalLM::config() const { return impl_->config; }
+DType CausalLM::dtype() const { return impl_->options.dtype; }
+const std::vector<Parameter*>& CausalLM::parameters() const { return impl_->parameters; }
+
+Parameter& CausalLM::head() const {
+  return parameter(std::string(impl_->config.tie_embeddings ? kEmbeddingName : kHeadName));
+}
+
+Parameter& CausalLM::parameter(const std::string& name) const {
+  for (Parameter* parameter : impl_->parameters) {
+    if (parameter->name == name) return *parameter;
+  }
+  throw Error("parameter: the model has none named \"" + name + "\"");
+}
+
+at::Tensor CausalLM::forward(const TokenBatch& batch, KvCache* cache) const {
+  std::optional<at::NoGradGuard> no_grad;
+  if (cache) no_grad.emplace();
+  KvCache::Impl* store = cache ? &cache->impl() : nullptr;
+  BatchPlan plan = plan_batch(batch, impl_->config, impl_->options.dtype, store);
+  const at::Tensor hidden_TD = impl_->family->forward({.config = impl_->config,
+                                                       .parameters = impl_->parameters,
+                                                       .ids = std::move(plan.ids),
+                                                       .positions = std::move(plan.positions),
+                                                       .rope_table = impl_->rope_table_for(plan.max_position),
+                                                       .attend = std::move(plan.attend)});
+  if (store) {
+    for (const BatchSequence& s : batch.sequences) store->at(s.cache, "forward").length += s.end - s.begin;
+  }
+  return hidden_TD;
+}
+
+}  // namespace grpo

@@ -1,0 +1,182 @@
+#include "model/stored_tensor.h"
+
+#include <bit>
+#include <cstring>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <c10/util/Half.h>
+
+#include <grpo/error.h>
+
+namespace grpo {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "weight files are little-endian and are mapped as they are");
+
+template <class T>
+T load(const std::byte* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+float half_to_float(std::uint16_t bits) { return c10::detail::fp16_ieee_to_fp32_value(bits); }
+float bf16_to_float(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+
+template <class T, class F>
+void decode_elements(const std::byte* from, std::int64_t count, float* to, const F& convert) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = convert(load<T>(from + i * static_cast<std::int64_t>(sizeof(T))));
+}
+
+// f16 d, 32 i8: q d.
+void decode_q8_0(const std::byte* from, std::int64_t blocks, float* to) {
+  for (std::int64_t b = 0; b < blocks; ++b, from += 34, to += 32) {
+    const float scale = half_to_float(load<std::uint16_t>(from));
+    for (int i = 0; i < 32; ++i) to[i] = static_cast<float>(load<std::int8_t>(from + 2 + i)) * scale;
+  }
+}
+
+// 16 bytes of two 4-bit values each: low halves are elements 0 to 15, high halves 16 to 31.
+template <class F>
+void decode_nibbles(const std::byte* from, float* to, const F& value) {
+  for (int i = 0; i < 16; ++i) {
+    const int byte = std::to_integer<int>(from[i]);
+    to[i] = value(byte & 15);
+    to[i + 16] = value(byte >> 4);
+  }
+}
+
+// f16 d, nibbles: (q - 8) d.
+void decode_q4_0(const std::byte* from, std::int64_t blocks, float* to) {
+  for (std::int64_t b = 0; b < blocks; ++b, from += 18, to += 32) {
+    const float scale = half_to_float(load<std::uint16_t>(from));
+    decode_nibbles(from + 2, to, [scale](int q) { return static_cast<float>(q - 8) * scale; });
+  }
+}
+
+// f16 d, f16 m, nibbles: q d + m.
+void decode_q4_1(const std::byte* from, std::int64_t blocks, float* to) {
+  for (std::int64_t b = 0; b < blocks; ++b, from += 20, to += 32) {
+    const float scale = half_to_float(load<std::uint16_t>(from));
+    const float least = half_to_float(load<std::uint16_t>(from + 2));
+    decode_nibbles(from + 4, to, [=](int q) { return static_cast<float>(q) * scale + least; });
+  }
+}
+
+void decode_to(const StoredTensor& tensor, std::int64_t count, float* to) {
+  const std::byte* from = tensor.bytes.data();
+  switch (tensor.type) {
+    case StoredType::F32:
+      std::memcpy(to, from, tensor.bytes.size());
+      return;
+    case StoredType::F64:
+      return decode_elements<double>(from, count, to, [](double x) { return static_cast<float>(x); });
+    case StoredType::F16:
+      return decode_elements<std::uint16_t>(from, count, to, half_to_float);
+    case StoredType::BF16:
+      return decode_elements<std::uint16_t>(from, count, to, bf16_to_float);
+    case StoredType::Q8_0:
+      return decode_q8_0(from, count / 32, to);
+    case StoredType::Q4_0:
+      return decode_q4_0(from, count / 32, to);
+    case StoredType::Q4_1:
+      return decode_q4_1(from, count / 32, to);
+    case StoredType::I64:
+    case StoredType::I32:
+    case StoredType::I16:
+    case StoredType::I8:
+    case StoredType::U8:
+    case StoredType::Bool:
+      break;
+  }
+  throw Error("tensor " + tensor.name + ": expected floating-point elements, got " + info(tensor.type).name);
+}
+
+}  // namespace
+
+StoredTypeInfo info(StoredType type) {
+  switch (type) {
+    case StoredType::F64:
+      return {"F64", 1, 8};
+    case StoredType::F32:
+      return {"F32", 1, 4};
+    case StoredType::F16:
+      return {"F16", 1, 2};
+    case StoredType::BF16:
+      return {"BF16", 1, 2};
+    case StoredType::I64:
+      return {"I64", 1, 8};
+    case StoredType::I32:
+      return {"I32", 1, 4};
+    case StoredType::I16:
+      return {"I16", 1, 2};
+    case StoredType::I8:
+      return {"I8", 1, 1};
+    case StoredType::U8:
+      return {"U8", 1, 1};
+    case StoredType::Bool:
+      return {"BOOL", 1, 1};
+    case StoredType::Q8_0:
+      return {"Q8_0", 32, 34};
+    case StoredType::Q4_0:
+      return {"Q4_0", 32, 18};
+    case StoredType::Q4_1:
+      return {"Q4_1", 32, 20};
+  }
+  throw Error("unknown stored type", ErrorKind::Internal);
+}
+
+bool is_floating(StoredType type) {
+  switch (type) {
+    case StoredType::F64:
+    case StoredType::F32:
+    case StoredType::F16:
+    case StoredType::BF16:
+    case StoredType::Q8_0:
+    case StoredType::Q4_0:
+    case StoredType::Q4_1:
+      return true;
+    case StoredType::I64:
+    case StoredType::I32:
+    case StoredType::I16:
+    case StoredType::I8:
+    case StoredType::U8:
+    case StoredType::Bool:
+      return false;
+  }
+  return false;
+}
+
+std::int64_t checked_elements(std::span<const std::int64_t> shape) {
+  std::int64_t count = 1;
+  bool empty = false;
+  for (const std::int64_t size : shape) {
+    if (size < 0) return -1;
+    empty |= size == 0;
+    const std::int64_t factor = size == 0 ? 1 : size;  // strides of an empty tensor are products too
+    if (count > (std::int64_t{1} << 62) / factor) return -1;
+    count *= factor;
+  }
+  return empty ? 0 : count;
+}
+
+std::string shape_text(std::span<const std::int64_t> shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+at::Tensor decode(const StoredTensor& tensor) {
+  const bool aligned = reinterpret_cast<std::uintptr_t>(tensor.bytes.data()) % alignof(float) == 0;
+  if (tensor.type == StoredType::F32 && aligned && !tensor.bytes.empty()) {
+    void* data = const_cast<std::byte*>(tensor.bytes.data());
+    return at::from_blob(
+        data, tensor.shape, [owner = tensor.owner](void*) {}, at::kFloat);
+  }
+  at::Tensor values = at::empty(tensor.shape, at::kFloat);
+  decode_to(tensor, values.numel(), values.data_ptr<float>());
+  return values;
+}
+
+}  // namespace grpo

@@ -1,0 +1,42 @@
+// A tensor as a weight file holds it: element type, shape and bytes inside the file's mapping. safetensors and GGUF
+// readers both give a list of these; decoding to fp32 happens one tensor at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace grpo {
+
+enum class StoredType { F64, F32, F16, BF16, I64, I32, I16, I8, U8, Bool, Q8_0, Q4_0, Q4_1 };
+
+// A type's elements come in blocks of `block` elements and `bytes` bytes.
+struct StoredTypeInfo {
+  const char* name;
+  std::int64_t block;
+  std::int64_t bytes;
+};
+StoredTypeInfo info(StoredType type);
+bool is_floating(StoredType type);  // can be decoded to fp32
+
+struct StoredTensor {
+  std::string name;
+  StoredType type = StoredType::F32;
+  std::vector<std::int64_t> shape;    // row-major
+  std::span<const std::byte> bytes;   // exactly the elements
+  std::shared_ptr<const void> owner;  // keeps `bytes` mapped
+};
+
+// Elements of `shape`, or -1 when a size is negative or the product passes 2^62.
+std::int64_t checked_elements(std::span<const std::int64_t> shape);
+std::string shape_text(std::span<const std::int64_t> shape);  // "[3, 4]"
+
+// fp32 values of `tensor.shape`; a view of the mapping (not to be written to) when it is aligned fp32 already.
+at::Tensor decode(const StoredTensor& tensor);
+
+}  // namespace grpo

@@ -1,0 +1,85 @@
+#include "kernels/linear.h"
+
+#include "ops/autograd.h"
+#include "ops/checks.h"
+#include "ops/threads.h"
+
+namespace grpo {
+namespace {
+
+at::Tensor input_grad(const at::Tensor& dy, const Parameter& weight) {
+  const at::Tensor dx = dy.new_empty({dy.size(0), weight.shape[1]});
+  const kernels::Type type = ops::kernel_type(dy);
+  kernels::linear_input_grad({.dy_type = type,
+                              .dy = dy.const_data_ptr(),
+                              .rows = dy.size(0),
+                              .dy_stride = dy.size(1),
+                              .weight_type = type,
+                              .weight = weight.compute.const_data_ptr(),
+                              .out = weight.shape[0],
+                              .in = weight.shape[1],
+                              .first = 0,
+                              .last = weight.shape[0],
+                              .dx_type = type,
+                              .dx = dx.mutable_data_ptr(),
+                              .dx_stride = dx.size(1)},
+                             ops::isa(), ops::team());
+  return dx;
+}
+
+void add_weight_grad(const at::Tensor& dy, const at::Tensor& x, Parameter& weight, Parameter* bias) {
+  const kernels::Type type = ops::kernel_type(x);
+  kernels::linear_weight_grad({.dy_type = type,
+                               .dy = dy.const_data_ptr(),
+                               .rows = dy.size(0),
+                               .dy_stride = dy.size(1),
+                               .x_type = type,
+                               .x = x.const_data_ptr(),
+                               .x_stride = x.size(1),
+                               .order = type,
+                               .grad = ops::grad_data(weight),
+                               .out = weight.shape[0],
+                               .in = weight.shape[1],
+                               .first = 0,
+                               .last = weight.shape[0],
+                               .bias_grad = bias == nullptr ? nullptr : ops::grad_data(*bias)},
+                              ops::isa(), ops::team());
+}
+
+}  // namespace
+
+at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias) {
+  const at::Tensor x_TI = ops::activations("linear", "x", x, ops::kAny, ops::kAny);
+  ops::check_matrix("linear", weight, ops::kAny, x_TI.size(1), x_TI);
+  const std::int64_t out = weight.shape[0];
+  if (bias != nullptr) ops::check_vector("linear", *bias, out);
+  const kernels::Type type = ops::kernel_type(x_TI);
+  const at::Tensor y_TO = x_TI.new_empty({x_TI.size(0), out});
+  kernels::linear({.type = type,
+                   .x = x_TI.const_data_ptr(),
+                   .rows = x_TI.size(0),
+                   .in = x_TI.size(1),
+                   .x_stride = x_TI.size(1),
+                   .weight = weight.compute.const_data_ptr(),
+                   .out = out,
+                   .first = 0,
+                   .last = out,
+                   .bias = bias == nullptr ? nullptr : bias->compute.const_data_ptr<float>(),
+                   .y_type = type,
+                   .y = y_TO.mutable_data_ptr(),
+                   .y_stride = out},
+                  ops::isa(), ops::team());
+  if (!ops::wants_grad({x_TI}, {&weight, bias})) return y_TO;
+  GRPO_CHECK(bias == nullptr || bias->trainable == weight.trainable,
+             "[linear] " + bias->name + ": expected bias and weight to be trainable together, got one of them frozen");
+  ops::record("linear", {x_TI}, {y_TO},
+              [x_TI, &weight, bias, dx_wanted = x_TI.requires_grad()](const ops::Tensors& grads) -> ops::Tensors {
+                if (!grads[0].defined()) return {at::Tensor()};
+                const at::Tensor dy_TO = grads[0].contiguous();
+                if (weight.trainable) add_weight_grad(dy_TO, x_TI, weight, bias);
+                return {dx_wanted ? input_grad(dy_TO, weight) : at::Tensor()};
+              });
+  return y_TO;
+}
+
+}  // namespace grpo

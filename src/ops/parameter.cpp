@@ -1,0 +1,102 @@
+#include <utility>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+#include "kernels/linear.h"
+#include "ops/checks.h"
+#include "ops/threads.h"
+
+namespace grpo {
+namespace {
+
+std::int64_t flat_elements(const Parameter& parameter) {
+  return parameter.layout == ParameterLayout::Panels
+             ? kernels::packed_elements(ops::kernel_type(parameter.dtype), parameter.shape[0], parameter.shape[1])
+             : parameter.shape[0];
+}
+
+bool has_copy(const Parameter& parameter) {
+  return parameter.layout == ParameterLayout::Panels && parameter.dtype == DType::BFloat16;
+}
+
+}  // namespace
+
+Parameter make_parameter(std::string name, std::vector<std::int64_t> shape, DType dtype, bool trainable) {
+  GRPO_CHECK(shape.size() == 1 || shape.size() == 2,
+             "[make_parameter] " + name + ": expected 1 or 2 dimensions, got " + std::to_string(shape.size()));
+  for (const std::int64_t n : shape) {
+    GRPO_CHECK(n > 0, "[make_parameter] " + name + ": expected positive dimensions, got " + std::to_string(n));
+  }
+  Parameter parameter;
+  parameter.name = std::move(name);
+  parameter.layout = shape.size() == 2 ? ParameterLayout::Panels : ParameterLayout::Vector;
+  parameter.shape = std::move(shape);
+  parameter.dtype = dtype;
+  parameter.trainable = trainable;
+  const std::int64_t n = flat_elements(parameter);
+  parameter.master = at::zeros({n}, at::kFloat);
+  parameter.compute = has_copy(parameter) ? at::zeros({n}, at::kBFloat16) : parameter.master;
+  if (trainable) parameter.grad = at::zeros({n}, at::kFloat);
+  return parameter;
+}
+
+void set_values(Parameter& parameter, const at::Tensor& values) {
+  const at::NoGradGuard no_grad;
+  ops::check_parameter("set_values", parameter);
+  parameter.master.copy_(pack_like(parameter, values));
+  refresh_compute(parameter);
+}
+
+at::Tensor get_values(const Parameter& parameter) {
+  ops::check_parameter("get_values", parameter);
+  return unpack_like(parameter, parameter.master);
+}
+
+at::Tensor get_grad(const Parameter& parameter) {
+  GRPO_CHECK(parameter.grad.defined(),
+             "[get_grad] " + parameter.name + ": expected a trainable parameter, got a frozen one");
+  return unpack_like(parameter, parameter.grad);
+}
+
+at::Tensor unpack_like(const Parameter& parameter, const at::Tensor& flat) {
+  ops::check_flat("unpack_like", parameter.name, flat, flat_elements(parameter));
+  at::Tensor values = at::empty(parameter.shape, at::kFloat);
+  if (parameter.layout == ParameterLayout::Vector) {
+    const at::NoGradGuard no_grad;
+    values.copy_(flat);
+  } else {
+    kernels::unpack(ops::kernel_type(parameter.dtype), flat.const_data_ptr<float>(), parameter.shape[0],
+                    parameter.shape[1], values.mutable_data_ptr<float>(), ops::team());
+  }
+  return values;
+}
+
+at::Tensor pack_like(const Parameter& parameter, const at::Tensor& logical) {
+  if (!logical.defined() || !logical.is_floating_point() || !logical.device().is_cpu() ||
+      logical.sizes() != at::IntArrayRef(parameter.shape)) {
+    ops::reject("pack_like", parameter.name, ops::describe(at::empty(parameter.shape, at::kFloat)),
+                ops::describe(logical));
+  }
+  const at::NoGradGuard no_grad;
+  const at::Tensor values = logical.to(at::kFloat).contiguous();
+  at::Tensor flat = at::empty({flat_elements(parameter)}, at::kFloat);
+  if (parameter.layout == ParameterLayout::Vector) {
+    flat.copy_(values);
+  } else {
+    kernels::pack(ops::kernel_type(parameter.dtype), values.const_data_ptr<float>(), parameter.shape[0],
+                  parameter.shape[1], flat.mutable_data_ptr<float>(), ops::team());
+  }
+  return flat;
+}
+
+void refresh_compute(Parameter& parameter) {
+  ops::check_parameter("refresh_compute", parameter);
+  if (!has_copy(parameter)) return;
+  kernels::round_to_bf16(parameter.master.const_data_ptr<float>(),
+                         static_cast<kernels::bf16*>(parameter.compute.mutable_data_ptr()), parameter.elements(),
+                         ops::team());
+}
+
+}  // namespace grpo

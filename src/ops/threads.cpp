@@ -1,0 +1,64 @@
+#include "ops/threads.h"
+
+#include <sched.h>
+
+#include <atomic>
+#include <string>
+
+#include <ATen/Parallel.h>
+
+#include <grpo/ops.h>
+
+namespace grpo {
+namespace {
+
+void run_in_pool(int num_tasks, void (*task)(void* arg, int index), void* arg) {
+  at::parallel_for(0, num_tasks, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) task(arg, static_cast<int>(i));
+  });
+}
+
+int allowed_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+std::atomic<kernels::Isa>& chosen_isa() {
+  static std::atomic<kernels::Isa> isa{kernels::best_isa()};
+  return isa;
+}
+
+}  // namespace
+
+namespace ops {
+
+kernels::Team team() { return {at::get_num_threads(), &run_in_pool}; }
+kernels::Isa isa() { return chosen_isa().load(std::memory_order_relaxed); }
+
+}  // namespace ops
+
+void set_threads(int threads) {
+  GRPO_CHECK(threads >= 0, "[set_threads] threads: expected 0 (all) or more, got " + std::to_string(threads));
+  at::set_num_threads(threads == 0 ? allowed_cpus() : threads);
+}
+
+int num_threads() { return at::get_num_threads(); }
+
+std::string isa_name() { return kernels::name(ops::isa()); }
+
+void force_isa(const std::string& isa) {
+  if (isa.empty()) {
+    chosen_isa() = kernels::best_isa();
+    return;
+  }
+  for (const kernels::Isa candidate : {kernels::Isa::Scalar, kernels::Isa::Avx2, kernels::Isa::Avx512}) {
+    if (isa != kernels::name(candidate)) continue;
+    GRPO_CHECK(kernels::isa_runs(candidate), "[force_isa] isa: this CPU does not run " + isa);
+    chosen_isa() = candidate;
+    return;
+  }
+  throw Error("[force_isa] isa: expected scalar, avx2, avx512 or nothing, got \"" + isa + "\"");
+}
+
+}  // namespace grpo

@@ -1,0 +1,49 @@
+// How a text is cut into words before BPE: the pre_tokenizer of a tokenizer.json.
+//
+// Steps run in the order in which they were added, each on the pieces of the one before; the byte level comes last.
+// const and shareable between threads once built.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "text/pretokenize_regex.h"
+
+namespace grpo {
+
+// What becomes of the matches of a Split.
+enum class SplitBehavior { Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous };
+
+class Pretokenizer {
+ public:
+  struct Split {
+    std::variant<Regex, std::string> pattern;  // an expression, or a text as it is
+    SplitBehavior behavior = SplitBehavior::Isolated;
+    bool invert = false;
+  };
+  struct Digits {
+    bool individual = false;
+  };
+  struct ByteLevel {
+    bool add_prefix_space = false;  // to each piece that does not start with a space
+    bool use_regex = true;          // GPT-2's words
+  };
+
+  void add(Split step) { steps_.emplace_back(std::move(step)); }
+  void add(Digits step) { steps_.emplace_back(step); }
+  void set(const ByteLevel& last);
+
+  // Calls `word` for each word of `text` (well-formed UTF-8), in order. The view lives for that call.
+  void words(std::string_view text, const std::function<void(std::string_view)>& word) const;
+
+ private:
+  std::vector<std::variant<Split, Digits>> steps_;
+  bool add_prefix_space_ = false;
+  std::optional<Regex> gpt2_;
+};
+
+}  // namespace grpo

@@ -1,0 +1,153 @@
+#include "base/files.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/error_text.h"
+
+namespace grpo {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Files : public testing::Test {
+ protected:
+  Files() {
+    std::string pattern = testing::TempDir() + "grpo-files-XXXXXX";
+    folder_ = ::mkdtemp(pattern.data());
+  }
+  ~Files() override { fs::remove_all(folder_); }
+
+  std::string at(const std::string& name) const { return folder_ + "/" + name; }
+  std::size_t num_entries() const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
+  }
+
+  std::string folder_;
+};
+
+TEST_F(Files, WritesAndReadsAnyBytes) {
+  const std::string bytes("a\0b\n\xFF", 5);
+  write_file_atomic(at("f"), bytes);
+  EXPECT_EQ(read_file(at("f")), bytes);
+  write_file_atomic(at("f"), "");
+  EXPECT_EQ(read_file(at("f")), "");
+  EXPECT_EQ(num_entries(), 1u);
+}
+
+TEST_F(Files, AnAbandonedWriteLeavesTheOldFile) {
+  write_file_atomic(at("f"), "old");
+  {
+    AtomicFile file(at("f"));
+    file.write("half of the new");
+    EXPECT_EQ(num_entries(), 2u);
+  }
+  EXPECT_EQ(read_file(at("f")), "old");
+  EXPECT_EQ(num_entries(), 1u);
+  {
+    AtomicFile file(at("f"));
+    file.write("the ");
+    file.write("new");
+    EXPECT_EQ(read_file(at("f")), "old");
+    file.commit();
+  }
+  EXPECT_EQ(read_file(at("f")), "the new");
+  EXPECT_EQ(num_entries(), 1u);
+}
+
+TEST_F(Files, AFailedReplacementLeavesEverythingAsItWas) {
+  fs::create_directory(at("taken"));  // a file cannot be renamed over a folder
+  write_file_atomic(at("taken/inside"), "x");
+  EXPECT_NE(error_text([&] { write_file_atomic(at("taken"), "new"); }).find("cannot replace \"" + at("taken")),
+            std::string::npos);
+  EXPECT_EQ(read_file(at("taken/inside")), "x");
+  EXPECT_EQ(num_entries(), 1u);
+}
+
+TEST_F(Files, AFullDiskIsAnErrorAndTheOldFileStands) {
+  if (::access("/dev/full", W_OK) != 0) GTEST_SKIP() << "no /dev/full";
+  AppendFile file("/dev/full");
+  EXPECT_NE(error_text([&] { file.append("x\n"); }).find("No space left"), std::string::npos);
+}
+
+TEST_F(Files, ANewFileGetsTheModeOfAnyOther) {
+  write_file_atomic(at("f"), "x");
+  struct stat status = {};
+  ASSERT_EQ(::stat(at("f").c_str(), &status), 0);
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  EXPECT_EQ(status.st_mode & 0777, 0666 & ~mask);
+}
+
+TEST_F(Files, ErrorsNamePathAndReason) {
+  EXPECT_EQ(error_text([&] { read_file(at("none")); }),
+            "cannot read \"" + at("none") + "\": No such file or directory");
+  EXPECT_EQ(error_text([&] { read_file(folder_); }), "cannot read \"" + folder_ + "\": Is a directory");
+  EXPECT_EQ(error_text([&] { MappedFile(at("none")); }),
+            "cannot read \"" + at("none") + "\": No such file or directory");
+  EXPECT_EQ(error_text([&] { MappedFile{folder_}; }), "cannot read \"" + folder_ + "\": Is a directory");
+  EXPECT_NE(error_text([&] { write_file_atomic(at("no/such/f"), ""); }).find("No such file"), std::string::npos);
+  EXPECT_NE(error_text([&] { AppendFile(at("no/such/f")); }).find("No such file"), std::string::npos);
+}
+
+TEST_F(Files, MapsFiles) {
+  write_file_atomic(at("f"), "mapped");
+  MappedFile file(at("f"));
+  EXPECT_EQ(file.size(), 6u);
+  EXPECT_EQ(static_cast<char>(file.bytes()[2]), 'p');
+  MappedFile moved = std::move(file);
+  EXPECT_EQ(moved.size(), 6u);
+  EXPECT_EQ(file.size(), 0u);  // NOLINT: moved from is empty by contract
+  write_file_atomic(at("empty"), "");
+  EXPECT_EQ(MappedFile(at("empty")).size(), 0u);
+}
+
+TEST_F(Files, AppendsRecords) {
+  {
+    AppendFile file(at("log"));
+    file.append("one\n");
+    EXPECT_EQ(read_file(at("log")), "one\n");  // there before the file is closed
+  }
+  AppendFile file(at("log"));
+  file.append("two\n");
+  file.sync();
+  EXPECT_EQ(read_file(at("log")), "one\ntwo\n");
+}
+
+TEST_F(Files, MakesFolders) {
+  ensure_directory(at("a/b/c"));
+  ensure_directory(at("a/b/c"));
+  EXPECT_TRUE(fs::is_directory(at("a/b/c")));
+  write_file_atomic(at("file"), "");
+  EXPECT_NE(error_text([&] { ensure_directory(at("file")); }).find("Not a directory"), std::string::npos);
+  EXPECT_NE(error_text([&] { ensure_directory(at("file/below")); }).find("Not a directory"), std::string::npos);
+  if (::geteuid() == 0) return;  // root may write everywhere
+  fs::permissions(at("a"), fs::perms::owner_read | fs::perms::owner_exec);
+  EXPECT_NE(error_text([&] { ensure_directory(at("a")); }).find("Permission denied"), std::string::npos);
+  EXPECT_NE(error_text([&] { ensure_directory(at("a/new")); }).find("Permission denied"), std::string::npos);
+  fs::permissions(at("a"), fs::perms::owner_all);
+}
+
+TEST_F(Files, ResolvesPathsFromTheFolderOfAFile) {
+  EXPECT_EQ(resolve_path("x/../y.jsonl", "/runs/a.yaml"), "/runs/y.jsonl");
+  EXPECT_EQ(resolve_path("../m", "/runs/deep/a.yaml"), "/runs/m");
+  EXPECT_EQ(resolve_path("/abs", "/runs/a.yaml"), "/abs");
+  EXPECT_EQ(resolve_path("", "/runs/a.yaml"), "");
+  EXPECT_EQ(resolve_path("x", ""), "x");
+  EXPECT_EQ(resolve_path("x", "a.yaml"), (fs::current_path() / "x").string());
+}
+
+// Known answers of XXH64 with seed 0; the last has more than one block of 32 bytes.
+TEST(Checksum, KnownAnswers) {
+  EXPECT_EQ(checksum_hex(""), "ef46db3751d8e999");
+  EXPECT_EQ(checksum_hex("a"), "d24ec4f1a98c6e5b");
+  EXPECT_EQ(checksum_hex("abc"), "44bc2cf5ad770999");
+  EXPECT_EQ(checksum_hex("Nobody inspects the spammish repetition"), "fbcea83c8a378bf1");
+}
+
+}  // namespace
+}  // namespace grpo

@@ -1,0 +1,240 @@
+// Speed of the matrix products: GFLOP/s of forward, input gradient and weight gradient, and for few rows the rate at
+// which weights are read, beside a plain read of the same bytes.
+//   linear_bench [--threads N] [--type f32|bf16] [--isa avx512|avx2] [--seconds S] [rows in out]...
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernels/adamw.h"
+#include "kernels/linear.h"
+
+namespace {
+
+using namespace grpo::kernels;
+using Clock = std::chrono::steady_clock;
+
+// Threads that spin between regions.
+class SpinTeam {
+ public:
+  explicit SpinTeam(int size) {
+    for (int i = 1; i < size; ++i) threads_.emplace_back([this] { serve(); });
+    team_.size = size;
+    team_.run = [](int num_tasks, void (*task)(void*, int), void* arg) { current_->run(num_tasks, task, arg); };
+    current_ = this;
+  }
+  ~SpinTeam() {
+    stop_ = true;
+    for (std::thread& thread : threads_) thread.join();
+  }
+  SpinTeam(const SpinTeam&) = delete;
+  SpinTeam& operator=(const SpinTeam&) = delete;
+  const Team& team() const { return team_; }
+
+ private:
+  void run(int num_tasks, void (*task)(void*, int), void* arg) {
+    task_ = task;
+    arg_ = arg;
+    done_ = 0;
+    open_ = num_tasks;
+    work();
+    while (done_ < num_tasks) {
+    }
+  }
+  void work() {
+    for (int left = open_; left > 0; left = open_) {
+      if (!open_.compare_exchange_weak(left, left - 1)) continue;
+      task_(arg_, left - 1);
+      ++done_;
+    }
+  }
+  void serve() {
+    while (!stop_) work();
+  }
+
+  static inline SpinTeam* current_ = nullptr;
+  Team team_;
+  std::atomic<int> open_{0}, done_{0};
+  std::atomic<bool> stop_{false};
+  void (*task_)(void*, int) = nullptr;
+  void* arg_ = nullptr;
+  std::vector<std::thread> threads_;
+};
+
+struct Options {
+  int threads = 2;
+  Type type = Type::F32;
+  Isa isa = best_isa();
+  double seconds = 0.3;
+  std::vector<std::int64_t> sizes;
+};
+
+// Best and median seconds of a call, over about `seconds`.
+struct Timing {
+  double best, median;
+};
+Timing time_calls(double seconds, const std::function<void()>& call) {
+  call();
+  std::vector<double> times;
+  const auto start = Clock::now();
+  do {
+    const auto begin = Clock::now();
+    call();
+    times.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+  } while (std::chrono::duration<double>(Clock::now() - start).count() < seconds);
+  std::sort(times.begin(), times.end());
+  return {times.front(), times[times.size() / 2]};
+}
+
+template <class T>
+std::vector<T> random_values(std::int64_t n) {
+  std::vector<T> x(static_cast<std::size_t>(n));
+  std::uint32_t state = 1;
+  for (T& value : x) {
+    state = state * 1664525u + 1013904223u;
+    const float f = static_cast<float>(state >> 8) / (1 << 24) - 0.5f;
+    if constexpr (sizeof(T) == sizeof(float)) {
+      value = f;
+    } else {
+      value = to_bf16(f);
+    }
+  }
+  return x;
+}
+
+// Reads every line of the array once, each thread in four streams.
+std::uint64_t read_all(const void* data, std::int64_t bytes, const Team& team) {
+  const auto* words = static_cast<const std::uint64_t*>(data);
+  std::atomic<std::uint64_t> total{0};
+  team.split(bytes / 256, 1024, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t stream = (end - begin) * 8;
+    const std::uint64_t* at = words + begin * 32;
+    std::uint64_t sums[32] = {};
+    for (std::int64_t i = 0; i < stream; i += 8)
+      for (int s = 0; s < 4; ++s)
+        for (int j = 0; j < 8; ++j) sums[8 * s + j] += at[s * stream + i + j];
+    for (const std::uint64_t sum : sums) total += sum;
+  });
+  return total;
+}
+
+template <class T>
+void bench_shape(const Options& options, std::int64_t rows, std::int64_t in, std::int64_t out, const Team& team) {
+  const auto x = random_values<T>(rows * in), dy = random_values<T>(rows * out);
+  const std::int64_t size = packed_elements(options.type, out, in);
+  // Enough copies of the weight that none stays in the caches from call to call, when few rows make that matter.
+  const std::int64_t bytes = size * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t copies = rows <= 64 ? 1 + (std::int64_t{256} << 20) / bytes : 1;
+  const auto weight = random_values<T>(size * copies);
+  std::vector<float> y(static_cast<std::size_t>(rows * out)), dx(static_cast<std::size_t>(rows * in)),
+      grad(static_cast<std::size_t>(rows > 64 ? size : 0));
+  const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
+  std::printf("%5ld x %5ld -> %6ld ", static_cast<long>(rows), static_cast<long>(in), static_cast<long>(out));
+
+  std::int64_t turn = 0;
+  LinearArgs forward{.type = options.type,
+                     .x = x.data(),
+                     .rows = rows,
+                     .in = in,
+                     .x_stride = in,
+                     .out = out,
+                     .last = out,
+                     .y = y.data(),
+                     .y_stride = out};
+  const Timing f = time_calls(options.seconds, [&] {
+    forward.weight = weight.data() + turn++ % copies * size;
+    linear(forward, options.isa, team);
+  });
+  std::printf(" forward %6.1f (median %6.1f) GFLOP/s", flops / f.best * 1e-9, flops / f.median * 1e-9);
+  if (rows <= 64) {
+    std::uint64_t sink = 0;
+    const Timing r =
+        time_calls(options.seconds, [&] { sink += read_all(weight.data() + turn++ % copies * size, bytes, team); });
+    std::printf(" %5.1f (%5.1f) GB/s, read %5.1f (%5.1f) GB/s%s\n", bytes / f.best * 1e-9, bytes / f.median * 1e-9,
+                bytes / r.best * 1e-9, bytes / r.median * 1e-9, sink == 42 ? " " : "");
+    return;
+  }
+  const LinearInputGradArgs input_grad{.dy_type = options.type,
+                                       .dy = dy.data(),
+                                       .rows = rows,
+                                       .dy_stride = out,
+                                       .weight_type = options.type,
+                                       .weight = weight.data(),
+                                       .out = out,
+                                       .in = in,
+                                       .last = out,
+                                       .dx = dx.data(),
+                                       .dx_stride = in};
+  const Timing i = time_calls(options.seconds, [&] { linear_input_grad(input_grad, options.isa, team); });
+  const LinearWeightGradArgs weight_grad{.dy_type = options.type,
+                                         .dy = dy.data(),
+                                         .rows = rows,
+                                         .dy_stride = out,
+                                         .x_type = options.type,
+                                         .x = x.data(),
+                                         .x_stride = in,
+                                         .order = options.type,
+                                         .grad = grad.data(),
+                                         .out = out,
+                                         .in = in,
+                                         .last = out};
+  const Timing w = time_calls(options.seconds, [&] { linear_weight_grad(weight_grad, options.isa, team); });
+  std::printf("  input grad %6.1f (%6.1f)  weight grad %6.1f (%6.1f)\n", flops / i.best * 1e-9, flops / i.median * 1e-9,
+              flops / w.best * 1e-9, flops / w.median * 1e-9);
+}
+
+void bench_adamw(const Options& options, const Team& team) {
+  constexpr std::int64_t kElements = 16 << 20;
+  std::vector<float> w(kElements), g(kElements), m(kElements), v(kElements);
+  const AdamWArgs args{.master = w.data(),
+                       .grad = g.data(),
+                       .moment1 = m.data(),
+                       .moment2 = v.data(),
+                       .n = kElements,
+                       .learning_rate = 1e-4};
+  const Timing t = time_calls(options.seconds, [&] { adamw(args, team); });
+  std::printf("adamw %.2f (%.2f) G elements/s, %.1f GB/s\n", kElements / t.best * 1e-9, kElements / t.median * 1e-9,
+              32.0 * kElements / t.best * 1e-9);
+}
+
+Options parse(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string arg = argv[i];
+    const auto value = [&]() -> std::string { return i + 1 < argc ? argv[++i] : ""; };
+    if (arg == "--threads") {
+      options.threads = std::atoi(value().c_str());
+    } else if (arg == "--type") {
+      options.type = value() == "bf16" ? Type::BF16 : Type::F32;
+    } else if (arg == "--isa") {
+      options.isa = value() == "avx2" ? Isa::Avx2 : Isa::Avx512;
+    } else if (arg == "--seconds") {
+      options.seconds = std::atof(value().c_str());
+    } else {
+      options.sizes.push_back(std::atol(arg.c_str()));
+    }
+  }
+  if (options.sizes.size() < 3)
+    options.sizes = {1,    576, 1536, 4,   576, 1536, 8,    576, 1536, 16,  576,  1536, 1,    2048, 2048, 16,  2048,
+                     2048, 512, 576,  576, 512, 576,  1536, 512, 1536, 576, 2048, 576,  1536, 2048, 1024, 3072};
+  return options;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Options options = parse(argc, argv);
+  SpinTeam threads(options.threads);
+  std::printf("%s, %d threads\n", name(options.isa), options.threads);
+  for (std::size_t i = 0; i + 3 <= options.sizes.size(); i += 3) {
+    const auto bench = options.type == Type::F32 ? bench_shape<float> : bench_shape<bf16>;
+    bench(options, options.sizes[i], options.sizes[i + 1], options.sizes[i + 2], threads.team());
+  }
+  bench_adamw(options, threads.team());
+}

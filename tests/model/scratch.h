@@ -1,0 +1,71 @@
+// A folder of a test's own, gone at its end, and tiny models to put into it.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include <grpo/model.h>
+
+namespace grpo::testing {
+
+class ScratchFolder {
+ public:
+  ScratchFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "grpo-model-XXXXXX").string();
+    GRPO_ASSERT(::mkdtemp(pattern.data()) != nullptr);
+    path_ = pattern;
+  }
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+inline ModelConfig tiny_config() {
+  ModelConfig config;
+  config.vocab_size = 70;  // no multiple of a panel
+  config.hidden_size = 32;
+  config.intermediate_size = 40;
+  config.num_layers = 2;
+  config.num_heads = 4;
+  config.num_kv_heads = 2;
+  config.head_dim = 16;  // heads x size differs from the width
+  config.max_positions = 256;
+  config.initializer_range = 0.2;
+  config.bos_id = 1;
+  config.eos_ids = {2, 5};
+  return config;
+}
+
+// One sequence of `length` tokens after another, each on its own.
+inline TokenBatch separate_sequences(const std::vector<std::vector<std::int32_t>>& sequences) {
+  TokenBatch batch;
+  for (const auto& tokens : sequences) {
+    const auto begin = static_cast<std::int64_t>(batch.tokens.size());
+    batch.tokens.insert(batch.tokens.end(), tokens.begin(), tokens.end());
+    batch.sequences.push_back({.begin = begin, .end = static_cast<std::int64_t>(batch.tokens.size())});
+  }
+  return batch;
+}
+
+// Tokens that look random and are the same everywhere.
+inline std::vector<std::int32_t> some_tokens(int count, std::uint32_t seed, std::int32_t vocabulary) {
+  std::vector<std::int32_t> tokens;
+  for (int i = 0; i < count; ++i) {
+    seed = seed * 1664525u + 1013904223u;
+    tokens.push_back(static_cast<std::int32_t>((seed >> 8) % static_cast<std::uint32_t>(vocabulary)));
+  }
+  return tokens;
+}
+
+}  // namespace grpo::testing
