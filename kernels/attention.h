@@ -33,10 +33,10 @@ struct AttentionShape {
 struct AttentionSequence {
   std::int64_t row_begin = 0, row_end = 0;
   std::int64_t start = 0;
-  const std::int32_t* blocks =
-      nullptr;  // block number of positions [32 i, 32 i + 32), for all positions up to the last row's
-  std::int32_t parent =
-      -1;  // backward only: sequence (earlier, itself without parent) whose rows are positions [0, start)
+  // Block number of positions [32 i, 32 i + 32), for all positions up to the last row's.
+  const std::int32_t* blocks = nullptr;
+  // Backward only: sequence (earlier, itself without parent) whose rows are positions [0, start).
+  std::int32_t parent = -1;
 };
 
 // Writes the rows' keys and values ([rows, kv_heads, head]) to their blocks.

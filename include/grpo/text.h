@@ -76,7 +76,7 @@ class GRPO_API Tokenizer {
   // Linear time in the text's length. Invalid UTF-8 is replaced by U+FFFD, as Python strings would have it. A byte
   // that has no token in a vocabulary without unk_token is dropped, as that library does (SmolLM2 lacks 21 bytes).
   std::vector<std::int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
-  // Bytes of the ids; incomplete UTF-8 becomes U+FFFD. Ids outside the vocabulary throw Error.
+  // Text of the ids; incomplete UTF-8 becomes U+FFFD. An id that no token has (models pad their vocabulary) gives nothing.
   std::string decode(std::span<const std::int32_t> ids, const DecodeOptions& options = {}) const;
   // The raw bytes of one token (special tokens: their text).
   std::string_view token_bytes(std::int32_t id) const;

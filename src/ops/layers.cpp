@@ -53,10 +53,10 @@ at::Tensor rope(const at::Tensor& x, std::int64_t heads, const at::Tensor& posit
                   table_PE.const_data_ptr<float>(), rows, heads, head, inverse, to.mutable_data_ptr(), ops::team());
     return to;
   };
-  const at::Tensor y_THE = rotate(x_THE, false);
+  const at::Tensor y_THE = rotate(x_THE, /*inverse=*/false);
   if (!ops::wants_grad({x_THE})) return y_THE;
   ops::record("rope", {x_THE}, {y_THE}, [rotate](const ops::Tensors& grads) -> ops::Tensors {
-    return {grads[0].defined() ? rotate(grads[0].contiguous(), true) : at::Tensor()};
+    return {grads[0].defined() ? rotate(grads[0].contiguous(), /*inverse=*/true) : at::Tensor()};
   });
   return y_THE;
 }

@@ -46,19 +46,25 @@ void gather_rows(const Problem& p, std::int64_t begin, std::int64_t end, const a
   }
 }
 
-void slab_logits(const Problem& p, const at::Tensor& x_RD, std::int64_t rows, std::int64_t first, std::int64_t last,
-                 float* logits_RS) {
-  kernels::linear({.type = ops::kernel_type(x_RD),
-                   .x = x_RD.const_data_ptr(),
-                   .rows = rows,
+// Logits (later their gradients) of a chunk's rows for entries [first, last) of the vocabulary.
+struct Slab {
+  at::Tensor x_RD;
+  std::int64_t rows = 0, first = 0, last = 0;
+  float* logits_RS = nullptr;
+};
+
+void compute_logits(const Problem& p, const Slab& slab) {
+  kernels::linear({.type = ops::kernel_type(slab.x_RD),
+                   .x = slab.x_RD.const_data_ptr(),
+                   .rows = slab.rows,
                    .in = p.width(),
                    .x_stride = p.width(),
                    .weight = p.head->compute.const_data_ptr(),
                    .out = p.vocab(),
-                   .first = first,
-                   .last = last,
+                   .first = slab.first,
+                   .last = slab.last,
                    .y_type = kernels::Type::F32,
-                   .y = logits_RS,
+                   .y = slab.logits_RS,
                    .y_stride = p.slab_stride()},
                   ops::isa(), ops::team());
 }
@@ -86,7 +92,7 @@ Forward run_forward(const Problem& p) {
     gather_rows(p, begin, begin + rows, x_RD);
     for (std::int64_t first = 0; first < p.vocab(); first += kSlab) {
       const std::int64_t last = std::min(first + kSlab, p.vocab());
-      slab_logits(p, x_RD, rows, first, last, logits);
+      compute_logits(p, {x_RD, rows, first, last, logits});
       kernels::chunk_stats(logits, rows, last - first, p.slab_stride(), p.inv_temperature,
                            chunks.data() + first / kVocabChunk, num_chunks, ops::isa(), ops::team());
       for (std::int64_t r = 0; r < rows; ++r) {
@@ -103,41 +109,39 @@ Forward run_forward(const Problem& p) {
   return result;
 }
 
-void add_input_grad(const Problem& p, const float* dlogits_RS, std::int64_t rows, std::int64_t first, std::int64_t last,
-                    float* dx_RD) {
+void add_input_grad(const Problem& p, const Slab& slab, float* dx_RD) {
   kernels::linear_input_grad({.dy_type = kernels::Type::F32,
-                              .dy = dlogits_RS,
-                              .rows = rows,
+                              .dy = slab.logits_RS,
+                              .rows = slab.rows,
                               .dy_stride = p.slab_stride(),
                               .weight_type = ops::kernel_type(p.head->dtype),
                               .weight = p.head->compute.const_data_ptr(),
                               .out = p.vocab(),
                               .in = p.width(),
-                              .first = first,
-                              .last = last,
-                              .accumulate = first > 0,
+                              .first = slab.first,
+                              .last = slab.last,
+                              .accumulate = slab.first > 0,
                               .dx_type = kernels::Type::F32,
                               .dx = dx_RD,
                               .dx_stride = p.width()},
                              ops::isa(), ops::team());
 }
 
-void add_weight_grad(const Problem& p, const float* dlogits_RS, const at::Tensor& x_RD, std::int64_t rows,
-                     std::int64_t first, std::int64_t last) {
+void add_weight_grad(const Problem& p, const Slab& slab) {
   const kernels::Type type = ops::kernel_type(p.head->dtype);
   kernels::linear_weight_grad({.dy_type = kernels::Type::F32,
-                               .dy = dlogits_RS,
-                               .rows = rows,
+                               .dy = slab.logits_RS,
+                               .rows = slab.rows,
                                .dy_stride = p.slab_stride(),
                                .x_type = type,
-                               .x = x_RD.const_data_ptr(),
+                               .x = slab.x_RD.const_data_ptr(),
                                .x_stride = p.width(),
                                .order = type,
                                .grad = ops::grad_data(*p.head),
                                .out = p.vocab(),
                                .in = p.width(),
-                               .first = first,
-                               .last = last},
+                               .first = slab.first,
+                               .last = slab.last},
                               ops::isa(), ops::team());
 }
 
@@ -149,9 +153,15 @@ void scatter_rows(const Problem& p, std::int64_t begin, std::int64_t end, const 
   }
 }
 
-// d(loss)/d(hidden) (undefined unless wanted); the weight's gradient is added to the head.
-at::Tensor run_backward(const Problem& p, const std::vector<kernels::RowStats>& stats_N, const float* dlogprobs_N,
-                        const float* dentropy_N, bool dhidden_wanted) {
+// What reaches the outputs; `entropy_N` is null when the entropy was not used.
+struct OutputGrads {
+  const float* logprobs_N = nullptr;
+  const float* entropy_N = nullptr;
+};
+
+// d(loss)/d(hidden) (undefined when nobody wants it); the weight's gradient is added to the head.
+at::Tensor run_backward(const Problem& p, const std::vector<kernels::RowStats>& stats_N, const OutputGrads& grads) {
+  const bool dhidden_wanted = p.hidden_TD.requires_grad();
   const std::int64_t num_targets = p.num_targets(), max_rows = p.max_rows();
   const at::Tensor x_RD = p.hidden_TD.new_empty({max_rows, p.width()});
   const at::Tensor logits_RS = p.hidden_TD.new_empty({max_rows, p.slab_stride()}, at::kFloat);
@@ -165,7 +175,8 @@ at::Tensor run_backward(const Problem& p, const std::vector<kernels::RowStats>& 
     gather_rows(p, begin, begin + rows, x_RD);
     for (std::int64_t first = 0; first < p.vocab(); first += kSlab) {
       const std::int64_t last = std::min(first + kSlab, p.vocab());
-      slab_logits(p, x_RD, rows, first, last, logits);
+      const Slab slab{x_RD, rows, first, last, logits};
+      compute_logits(p, slab);
       kernels::softmax_grad({.logits = logits,
                              .rows = rows,
                              .n = last - first,
@@ -174,11 +185,11 @@ at::Tensor run_backward(const Problem& p, const std::vector<kernels::RowStats>& 
                              .inv_temperature = p.inv_temperature,
                              .targets = p.targets() + begin,
                              .stats = stats_N.data() + begin,
-                             .grad_logprob = dlogprobs_N + begin,
-                             .grad_entropy = dentropy_N == nullptr ? nullptr : dentropy_N + begin},
+                             .grad_logprob = grads.logprobs_N + begin,
+                             .grad_entropy = grads.entropy_N == nullptr ? nullptr : grads.entropy_N + begin},
                             ops::isa(), ops::team());
-      if (dhidden_wanted) add_input_grad(p, logits, rows, first, last, dx);
-      if (p.head->trainable) add_weight_grad(p, logits, x_RD, rows, first, last);
+      if (dhidden_wanted) add_input_grad(p, slab, dx);
+      if (p.head->trainable) add_weight_grad(p, slab);
     }
     if (dhidden_wanted) scatter_rows(p, begin, begin + rows, dx, dhidden_TD.mutable_data_ptr<float>());
   }
@@ -221,9 +232,9 @@ TokenLogprobs token_logprobs(const at::Tensor& hidden, const at::Tensor& rows, c
     const at::Tensor dlogprobs_N =
         grads[0].defined() ? grads[0].contiguous() : problem.hidden_TD.new_zeros({problem.num_targets()}, at::kFloat);
     const at::Tensor dentropy_N = entropy_used ? grads[1].contiguous() : at::Tensor();
-    return {run_backward(problem, *stats, dlogprobs_N.const_data_ptr<float>(),
-                         entropy_used ? dentropy_N.const_data_ptr<float>() : nullptr,
-                         problem.hidden_TD.requires_grad())};
+    return {run_backward(
+        problem, *stats,
+        {dlogprobs_N.const_data_ptr<float>(), entropy_used ? dentropy_N.const_data_ptr<float>() : nullptr})};
   });
   return result;
 }

@@ -102,7 +102,8 @@ Evaluation evaluate(const CausalLM& model, const Tokenizer& tokenizer, const Dat
   for (const RolloutGroup& group : groups) shares.push_back(add_group(group, reward, rewards.think_mode(), result));
   const auto n = static_cast<double>(result.n);
   double squares = 0;
-  for (double share : shares) result.pass_at_1 += share / n;
+  for (double share : shares) result.pass_at_1 += share;
+  result.pass_at_1 /= n;
   for (double share : shares) squares += (share - result.pass_at_1) * (share - result.pass_at_1);
   result.standard_error = result.n > 1 ? std::sqrt(squares / (n - 1) / n) : 0.0;
   result.pass_at_k /= n;

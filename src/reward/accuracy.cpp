@@ -19,8 +19,10 @@ namespace {
 constexpr std::size_t kMaxShownBytes = 80;
 
 std::string shown(std::string_view text) {
-  return text.size() <= kMaxShownBytes ? "'" + std::string(text) + "'"
-                                       : "'" + std::string(text.substr(0, kMaxShownBytes)) + "...'";
+  if (text.size() <= kMaxShownBytes) return "'" + std::string(text) + "'";
+  std::size_t end = kMaxShownBytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not inside a character
+  return "'" + std::string(text.substr(0, end)) + "...'";
 }
 
 class Accuracy final : public Reward {

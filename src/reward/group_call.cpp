@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <functional>
 #include <limits>
 #include <utility>
 
@@ -70,8 +71,9 @@ void GroupCall::execute() {
 
 Verdict GroupCall::judge(const Reward& reward, const RewardInput& input) {
   // Another reward, or an answer that is not of this call: a composite at work, whose call has the one deadline.
-  const bool is_ours =
-      &reward == reward_.get() && !inputs_.empty() && &input >= &inputs_.front() && &input <= &inputs_.back();
+  const std::less<const RewardInput*> before;
+  const RewardInput* const end = inputs_.data() + inputs_.size();
+  const bool is_ours = &reward == reward_.get() && !before(&input, inputs_.data()) && before(&input, end);
   if (!is_ours) return reward.judge(input);
   if (cancel_.cancelled()) return {kNaN, "cancelled", ""};
   const auto index = static_cast<std::size_t>(&input - inputs_.data());

@@ -135,6 +135,7 @@ std::vector<std::shared_ptr<GroupCall>> ScoringPool::run(const std::vector<std::
   Run run{may_continue, std::vector<std::shared_ptr<GroupCall>>(calls.size()), 0, false};
   std::unique_lock lock(core_->mutex);
   for (std::size_t i = 0; i < calls.size(); ++i) core_->queue.push_back({i, calls[i]});
+  core_->finished.clear();
   core_->outstanding = calls.size();
   start_workers(calls.size());
   core_->work.notify_all();
@@ -143,7 +144,6 @@ std::vector<std::shared_ptr<GroupCall>> ScoringPool::run(const std::vector<std::
     replace_expired(run);
   }
   for (Job& job : core_->finished) run.results[job.index] = std::move(job.call);
-  core_->finished.clear();
   return std::move(run.results);
 }
 

@@ -148,17 +148,17 @@ std::string question_of(const Problem& problem, const TaskOptions& options) {
   return text;
 }
 
-// Columns from the right, each "digit+digit+carry=sum w digit c carry" (subtraction: "-", and borrow), until nothing is
-// left: the answer is the digits after w, backwards.
+// Columns from the right, each "digit+digit+carry=carry digit;" (subtraction: "-", and borrow): the answer is the last
+// carry and the digits after it, backwards.
 std::string columns(std::int64_t a, std::int64_t b, char symbol) {
   std::string text;
-  for (std::int64_t carry = 0, column = 0; column == 0 || a > 0 || b > 0 || carry > 0; ++column, a /= 10, b /= 10) {
+  for (std::int64_t carry = 0, column = 0; column == 0 || a > 0 || b > 0; ++column, a /= 10, b /= 10) {
     const std::int64_t x = a % 10;
     const std::int64_t y = b % 10;
     const std::int64_t sum = symbol == '+' ? x + y + carry : x - y - carry;
-    text += std::to_string(x) + symbol + std::to_string(y) + symbol + std::to_string(carry) + "=" + std::to_string(sum);
+    text += std::to_string(x) + symbol + std::to_string(y) + symbol + std::to_string(carry) + "=";
     carry = symbol == '+' ? sum / 10 : sum < 0 ? 1 : 0;
-    text += " w" + std::to_string((sum + 10) % 10) + " c" + std::to_string(carry) + ";";
+    text += std::to_string(carry) + std::to_string((sum + 10) % 10) + ";";
   }
   return text;
 }

@@ -20,10 +20,6 @@ struct Tokenizer::Impl {
   std::optional<std::int32_t> eos_id;
   std::vector<File> files;
 
-  void check_id(const char* function, std::int32_t id) const {
-    GRPO_CHECK(model.vocabulary.contains(id),
-               std::string(function) + ": id " + std::to_string(id) + " is not in the vocabulary of " + source);
-  }
   // The id of config.tokens[name], which must be a token.
   std::optional<std::int32_t> named_id(const char* name) const {
     const Json* token = config.tokens.find(name);
@@ -134,21 +130,17 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, const EncodeO
 std::string Tokenizer::decode(std::span<const std::int32_t> ids, const DecodeOptions& options) const {
   std::string bytes;
   for (const std::int32_t id : ids) {
-    impl_->check_id("Tokenizer::decode", id);
-    if (options.skip_special && impl_->model.vocabulary.is_special(id)) continue;
-    bytes += impl_->model.vocabulary.bytes(id);
+    if (!(options.skip_special && is_special(id))) bytes += token_bytes(id);
   }
   return replace_invalid_utf8(bytes);
 }
 
 std::string_view Tokenizer::token_bytes(std::int32_t id) const {
-  impl_->check_id("Tokenizer::token_bytes", id);
-  return impl_->model.vocabulary.bytes(id);
+  return impl_->model.vocabulary.contains(id) ? impl_->model.vocabulary.bytes(id) : std::string_view();
 }
 
 bool Tokenizer::is_special(std::int32_t id) const {
-  impl_->check_id("Tokenizer::is_special", id);
-  return impl_->model.vocabulary.is_special(id);
+  return impl_->model.vocabulary.contains(id) && impl_->model.vocabulary.is_special(id);
 }
 
 std::int32_t Tokenizer::vocab_size() const { return impl_->model.vocabulary.size(); }

@@ -96,9 +96,9 @@ TEST(MakeTasks, WorkedAdditionGoesByColumns) {
     completions[row.at("question").as_string()] = row.at("completion").as_string();
   }
   EXPECT_EQ(completions.at("47+85="),
-            "<think>7+5+0=12 w2 c1;4+8+1=13 w3 c1;0+0+1=1 w1 c0;</think><answer>132</answer>");
+            "<think>7+5+0=12;4+8+1=13;</think><answer>132</answer>");
   EXPECT_EQ(completions.at("3+4="), "<think>3+4+0=7 w7 c0;</think><answer>7</answer>");
-  EXPECT_EQ(completions.at("0+10="), "<think>0+0+0=0 w0 c0;0+1+0=1 w1 c0;</think><answer>10</answer>");
+  EXPECT_EQ(completions.at("0+10="), "<think>0+0+0=00;0+1+0=01;</think><answer>10</answer>");
   for (const auto& [question, completion] : completions) {
     const std::size_t end = completion.find("</think>");
     const std::string thinking = completion.substr(7, end - 7);
@@ -122,7 +122,7 @@ TEST(MakeTasks, OtherWorkedAnswers) {
     }
     return "";
   };
-  EXPECT_EQ(completion("subtraction", "52-17="), "<think>2-7-0=-5 w5 c1;5-1-1=3 w3 c0;</think><answer>35</answer>");
+  EXPECT_EQ(completion("subtraction", "52-17="), "<think>2-7-0=15;5-1-1=03;</think><answer>35</answer>");
   EXPECT_EQ(completion("subtraction", "3-15="), "<think>5-3-0=2 w2 c0;1-0-0=1 w1 c0;</think><answer>-12</answer>");
   EXPECT_EQ(completion("multiplication", "12*34="), "<think>12*4=48;12*30=360;48+360=408;</think><answer>408</answer>");
   EXPECT_EQ(completion("multiplication", "7*0="), "<think>7*0=0;</think><answer>0</answer>");
