@@ -1,79 +1,70 @@
-// GRPO without the trainer: sample, score, normalise, pack, log-probs, loss, step. What Trainer does for
-// `steps_per_generation: 1`, `num_iterations: 1`; its first steps are these, bit for bit.
+// GRPO without the trainer: sample, score, normalise, pack, log-probs, loss, step. What Trainer does with beta 0 and
+// one update a rollout; its first steps are these, bit for bit.
 //
 //   custom_loop run.yaml [key=value ...]      prints one JSON line a step; max_steps says how many
-#include <ATen/core/Tensor.h>
-#include <ATen/core/grad_mode.h>
 #include <grpo/grpo.h>
 
 #include <cstdio>
 
 namespace {
+using namespace grpo;
 
-double short_and_right(const grpo::Prompt& prompt, const grpo::Completion& completion) {
-  const grpo::Segments segments = grpo::split_segments(completion.text, prompt.text, grpo::ThinkMode::Auto);
-  return grpo::extract_answer(segments) == prompt.answer ? 1.0 : 0.0;
+double is_right(const Prompt& prompt, const Completion& completion) {
+  const Segments segments = split_segments(completion.text, prompt.text, ThinkMode::Auto);
+  return extract_answer(segments, std::vector<std::string>{"last_number"}) == prompt.answer ? 1.0 : 0.0;
 }
 
 // Samples every prompt's answers, scores them and sets advantages inside each group.
-std::vector<grpo::RolloutGroup> roll_out(const grpo::RunConfig& config, const grpo::Sampler& sampler,
-                                         std::vector<grpo::Prompt> prompts, std::uint64_t step) {
-  std::vector<grpo::SampleRequest> requests;
-  for (const grpo::Prompt& prompt : prompts)
-    requests.push_back({prompt.ids,
-                        config.grpo.num_generations,
-                        {.seed = config.seed, .stage = grpo::kStageTrain, .step = step, .row = prompt.row}});
-  auto answers = sampler.generate(
+std::vector<RolloutGroup> roll_out(const RunConfig& config, const Sampler& sampler, const std::vector<Prompt>& prompts,
+                                   std::uint64_t step) {
+  std::vector<SampleRequest> requests;
+  for (const Prompt& prompt : prompts)
+    requests.push_back({.ids = prompt.ids,
+                        .num_samples = config.grpo.num_generations,
+                        .address = {.seed = config.seed, .stage = kStageTrain, .step = step, .row = prompt.row}});
+  const auto answers = sampler.generate(
       requests, {.temperature = config.grpo.temperature, .max_new_tokens = config.grpo.loss.max_completion_length});
-  std::vector<grpo::RolloutGroup> groups;
+  std::vector<RolloutGroup> groups;
   std::vector<double> rewards;
   std::vector<std::int64_t> offsets = {0};
   for (std::size_t g = 0; g < prompts.size(); ++g) {
-    groups.push_back({.prompt = std::move(prompts[g]), .completions = std::move(answers[g])});
-    for (const grpo::Completion& answer : groups.back().completions)
-      rewards.push_back(short_and_right(groups.back().prompt, answer));
+    groups.push_back({.prompt = prompts[g], .completions = answers[g]});
+    for (const Completion& answer : answers[g]) rewards.push_back(is_right(prompts[g], answer));
     offsets.push_back(static_cast<std::int64_t>(rewards.size()));
   }
   const std::vector<double> weights = {1.0};
-  const grpo::AdvantageResult result = grpo::advantages(
-      {.rewards = rewards, .num_rewards = 1, .weights = weights, .group_offsets = offsets}, config.grpo.advantage);
+  const std::vector<double> values =
+      advantages({.rewards = rewards, .weights = weights, .group_offsets = offsets}, config.grpo.advantage).advantages;
   for (std::size_t g = 0; g < groups.size(); ++g)
-    groups[g].advantages.assign(result.advantages.begin() + offsets[g], result.advantages.begin() + offsets[g + 1]);
+    groups[g].advantages.assign(values.begin() + offsets[g], values.begin() + offsets[g + 1]);
   return groups;
 }
 
-void train(const grpo::RunConfig& config) {
-  grpo::set_threads(config.threads);
-  grpo::CausalLM model = grpo::CausalLM::load(config.model.path, {.dtype = config.model.dtype, .trainable = true});
-  const grpo::Tokenizer tokenizer = grpo::Tokenizer::load(config.model.path);
-  const grpo::Dataset data = grpo::Dataset::load(config.data.train);
-  const grpo::PromptBuilder builder(tokenizer, config.data);
-  const grpo::RowOrder order(data.size(), config.seed, config.data.shuffle);
-  const grpo::Sampler sampler(model, &tokenizer);
-  grpo::Optimizer optimizer(model.parameters(), config.optimizer, config.max_steps);
-  std::uint64_t position = 0;
-  for (int step = 0; step < config.max_steps; ++step) {
-    std::vector<grpo::Prompt> prompts;
-    for (int i = 0; i < config.grpo.prompts_per_step; ++i) {
-      const std::uint64_t row = order.row_at(position++);
-      prompts.push_back(builder.build(data.row(row), row));
+void train(const RunConfig& config) {
+  set_threads(config.threads);
+  const CausalLM model = CausalLM::load(config.model.path, {.dtype = config.model.dtype, .trainable = true});
+  const Tokenizer tokenizer = Tokenizer::load(config.model.path);
+  const Dataset data = Dataset::load(config.data.train);
+  const PromptBuilder builder(tokenizer, config.data);
+  const RowOrder order(data.size(), config.seed, config.data.shuffle);
+  const Sampler sampler(model, &tokenizer);
+  Optimizer optimizer(model.parameters(), config.optimizer, config.max_steps);
+  for (std::uint64_t step = 0, row = 0; step < static_cast<std::uint64_t>(config.max_steps); ++step) {
+    std::vector<Prompt> prompts;
+    for (int i = 0; i < config.grpo.prompts_per_step; ++i, ++row)
+      prompts.push_back(builder.build(data.row(order.row_at(row)), order.row_at(row)));
+    const std::vector<RolloutGroup> groups = roll_out(config, sampler, prompts, step);
+    const std::vector<PackedBatch> batches = pack(groups);
+    const Denominators denominators = count_denominators(batches);  // of the whole step
+    double loss = 0;
+    for (const PackedBatch& batch : batches) {  // gradients add up
+      const TokenLogprobs now = batch_logprobs(model, batch, config.grpo.temperature);
+      const at::Tensor part = policy_loss(now.logprobs, {}, loss_batch(batch), config.grpo.loss, denominators);
+      loss += part.item<double>();
+      part.backward();
     }
-    const std::vector<grpo::RolloutGroup> groups =
-        roll_out(config, sampler, std::move(prompts), static_cast<std::uint64_t>(step));
-    const std::vector<grpo::PackedBatch> batches = grpo::pack(groups);
-    const grpo::Denominators denominators = grpo::count_denominators(batches);
-    double loss_sum = 0;
-    for (const grpo::PackedBatch& batch : batches) {  // gradients add up over micro-batches
-      const grpo::TokenLogprobs now = grpo::batch_logprobs(model, batch, config.grpo.temperature, true);
-      const at::Tensor loss =
-          grpo::policy_loss(now.logprobs, now.entropy, grpo::loss_batch(batch), config.grpo.loss, denominators);
-      loss_sum += loss.item<double>();
-      loss.backward();
-    }
-    const grpo::Optimizer::Report report = optimizer.step();
-    std::puts(grpo::Json(grpo::Json::Object{{"step", step + 1}, {"loss", loss_sum}, {"grad_norm", report.grad_norm}})
-                  .dump()
-                  .c_str());
+    const Json line = Json::Object{{"step", step + 1}, {"loss", loss}, {"grad_norm", optimizer.step().grad_norm}};
+    std::puts(line.dump().c_str());
   }
 }
 
@@ -81,8 +72,8 @@ void train(const grpo::RunConfig& config) {
 
 int main(int argc, char** argv) {
   try {
-    train(grpo::load_config(argc, argv));
-  } catch (const grpo::Error& error) {
+    train(load_config(argc, argv));
+  } catch (const Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 2;
   }

@@ -32,14 +32,14 @@ Moments moments_of(std::int64_t begin, std::int64_t end, const Get& get, int ddo
   }
   if (m.n == 0) return m;
   m.mean /= static_cast<double>(m.n);
-  // Sums of K terms differ by a few roundings of the largest term when they mean the same.
-  m.has_spread = high - low > 64 * std::numeric_limits<double>::epsilon() * scale;
   double squares = 0;
   for (std::int64_t i = begin; i < end; ++i) {
     const double x = get(i);
     if (!std::isnan(x)) squares += (x - m.mean) * (x - m.mean);
   }
   if (m.n > ddof) m.deviation = std::sqrt(squares / static_cast<double>(m.n - ddof));
+  // Sums of K terms differ by a few roundings of the largest term when they mean the same.
+  m.has_spread = high - low > 64 * std::numeric_limits<double>::epsilon() * scale && m.deviation > 0;
   return m;
 }
 
@@ -54,7 +54,10 @@ class AdvantageComputation {
     result_.advantages.assign(num_samples_, 0.0);
     result_.totals.assign(num_samples_, kNan);
     result_.included.assign(num_samples_, 1);
-    for (std::size_t g = 0; g < num_groups(); ++g) sum_group(g);
+    for (std::size_t g = 0; g < num_groups(); ++g) {
+      mark_included(g);
+      sum_group(g);
+    }
     if (config_.aggregation == Aggregation::SumThenNormalize) {
       normalize_totals();
     } else {
@@ -74,6 +77,7 @@ class AdvantageComputation {
   }
   MissingReward missing(std::size_t k) const { return in_.missing.empty() ? MissingReward::Exclude : in_.missing[k]; }
   double& total(std::int64_t i) { return result_.totals[static_cast<std::size_t>(i)]; }
+  bool is_included(std::int64_t i) const { return result_.included[static_cast<std::size_t>(i)] != 0; }
 
   void check() const {
     GRPO_CHECK(in_.num_rewards >= 1, "advantages: expected at least one reward");
@@ -89,55 +93,66 @@ class AdvantageComputation {
                fmt::format("advantages: group offsets must rise from 0 to {}", num_samples_));
     GRPO_CHECK(in_.absent.empty() || in_.absent.size() == num_groups() * in_.num_rewards,
                "advantages: `absent` must have one entry per group and reward");
-    GRPO_CHECK(config_.ddof >= 0 && config_.eps >= 0, "advantages: expected ddof >= 0 and eps >= 0");
+    GRPO_CHECK(config_.ddof == 0 || config_.ddof == 1,
+               fmt::format("advantages: ddof: expected 0 or 1, got {}", config_.ddof));
+    GRPO_CHECK(config_.eps >= 0, fmt::format("advantages: eps: expected a value of at least 0, got {}", config_.eps));
+    if (config_.aggregation == Aggregation::NormalizeThenSum)
+      GRPO_CHECK(config_.scale_rewards == ScaleRewards::Group && config_.baseline == Baseline::Mean,
+                 "advantages: normalize_then_sum divides each reward by its group's std around its mean; expected "
+                 "scale_rewards group and baseline mean");
     for (std::size_t i = 0; i < in_.rewards.size(); ++i)
       GRPO_CHECK(!std::isinf(in_.rewards[i]), fmt::format("advantages: reward {} of sample {} is infinite",
                                                           i % in_.num_rewards, i / in_.num_rewards));
     for (double weight : in_.weights) GRPO_CHECK(std::isfinite(weight), "advantages: weights must be finite");
   }
 
-  // Weighted sums; marks the samples that cannot be scored. Missing values: contracts, section 3.
-  void sum_group(std::size_t g) {
-    const std::int64_t begin = in_.group_offsets[g], end = in_.group_offsets[g + 1];
-    for (std::int64_t i = begin; i < end; ++i) {
+  // A sample leaves mean and std as a whole: when a reward that must not be missing is, or when none is there.
+  void mark_included(std::size_t g) {
+    for (std::int64_t i = in_.group_offsets[g]; i < in_.group_offsets[g + 1]; ++i) {
       bool excluded = false, any = false;
-      double sum = 0;
       for (std::size_t k = 0; k < in_.num_rewards; ++k) {
         if (is_absent(g, k)) continue;
-        double value = reward(i, k);
-        if (!std::isnan(value)) {
-          any = true;
-        } else {
-          excluded = excluded || missing(k) == MissingReward::Exclude;
-          // Centred: the group's mean of this reward, so that it adds no advantage. Zero: TRL's nansum.
-          value = missing(k) == MissingReward::Center ? reward_moments(g, k).mean : 0.0;
-        }
-        sum += in_.weights[k] * value;
+        const bool is_missing = std::isnan(reward(i, k));
+        any = any || !is_missing;
+        excluded = excluded || (is_missing && missing(k) == MissingReward::Exclude);
       }
-      if (excluded || !any) {
-        result_.included[static_cast<std::size_t>(i)] = 0;
-      } else {
-        total(i) = sum;
-      }
+      result_.included[static_cast<std::size_t>(i)] = any && !excluded;
+    }
+  }
+
+  // Weighted sums (eq. 1). Missing values: contracts, section 3.
+  void sum_group(std::size_t g) {
+    std::vector<double> fill(in_.num_rewards, 0.0);  // zero: TRL's nansum
+    for (std::size_t k = 0; k < in_.num_rewards; ++k)
+      // Centred: the group's mean of this reward, so that it adds no advantage.
+      if (!is_absent(g, k) && missing(k) == MissingReward::Center) fill[k] = reward_moments(g, k).mean;
+    for (std::int64_t i = in_.group_offsets[g]; i < in_.group_offsets[g + 1]; ++i) {
+      if (!is_included(i)) continue;
+      double sum = 0;
+      for (std::size_t k = 0; k < in_.num_rewards; ++k)
+        if (!is_absent(g, k)) sum += in_.weights[k] * (std::isnan(reward(i, k)) ? fill[k] : reward(i, k));
+      GRPO_CHECK(std::isfinite(sum), fmt::format("advantages: the weighted rewards of sample {} overflow", i));
+      total(i) = sum;
     }
   }
 
   Moments reward_moments(std::size_t g, std::size_t k) const {
     double scale = 0;
     const std::int64_t begin = in_.group_offsets[g], end = in_.group_offsets[g + 1];
+    const auto get = [&](std::int64_t i) { return is_included(i) ? reward(i, k) : kNan; };
     for (std::int64_t i = begin; i < end; ++i)
-      if (!std::isnan(reward(i, k))) scale = std::max(scale, std::abs(reward(i, k)));
-    return moments_of(
-        begin, end, [&](std::int64_t i) { return reward(i, k); }, config_.ddof, scale);
+      if (!std::isnan(get(i))) scale = std::max(scale, std::abs(get(i)));
+    return moments_of(begin, end, get, config_.ddof, scale);
   }
 
   // Largest sum of |weight x reward| in the group: what the totals' rounding is relative to.
   double total_scale(std::size_t g) const {
     double scale = 0;
     for (std::int64_t i = in_.group_offsets[g]; i < in_.group_offsets[g + 1]; ++i) {
+      if (!is_included(i)) continue;
       double sum = 0;
       for (std::size_t k = 0; k < in_.num_rewards; ++k)
-        if (!std::isnan(reward(i, k))) sum += std::abs(in_.weights[k] * reward(i, k));
+        if (!is_absent(g, k) && !std::isnan(reward(i, k))) sum += std::abs(in_.weights[k] * reward(i, k));
       scale = std::max(scale, sum);
     }
     return scale;
@@ -155,16 +170,13 @@ class AdvantageComputation {
         [&](std::int64_t i) { return values[static_cast<std::size_t>(i)]; }, config_.ddof, 0);
   }
 
-  // A_i = (r_i - mean) / (std + eps); leave-one-out takes the mean of the others.
+  // Eq. 2-3: A_i = (R_i - mean) / (std + eps); leave-one-out takes the mean of the others.
   void normalize_totals() {
     const Moments batch = batch_moments(result_.totals);
-    GRPO_CHECK(config_.scale_rewards != ScaleRewards::Batch || batch.n == 0 || batch.n > config_.ddof,
-               fmt::format("advantages: scale_rewards batch with ddof {} needs more than {} scorable samples",
-                           config_.ddof, batch.n));
     for (std::size_t g = 0; g < num_groups(); ++g) {
       const Moments group = total_moments(g);
       if (!group.has_spread) {
-        if (group.n > 0) ++num_zero_spread_;
+        ++num_zero_spread_;
         continue;
       }
       double factor = 1;
@@ -173,40 +185,50 @@ class AdvantageComputation {
       if (config_.scale_rewards == ScaleRewards::Group) factor /= group.deviation + config_.eps;
       if (config_.scale_rewards == ScaleRewards::Batch) factor /= batch.deviation + config_.eps;
       for (std::int64_t i = in_.group_offsets[g]; i < in_.group_offsets[g + 1]; ++i)
-        if (result_.included[static_cast<std::size_t>(i)])
-          result_.advantages[static_cast<std::size_t>(i)] = (total(i) - group.mean) * factor;
+        if (is_included(i)) result_.advantages[static_cast<std::size_t>(i)] = (total(i) - group.mean) * factor;
     }
   }
 
-  // GDPO: z-scores per reward inside the group, weighted sum, then whitened over the whole rollout.
+  // GDPO (eq. 4): z-scores per reward inside the group, weighted sum, then whitened over the whole rollout.
   void normalize_then_sum() {
     std::vector<double> sums(num_samples_, kNan);
     std::vector<std::uint8_t> has_spread(num_groups(), 0);
     for (std::size_t g = 0; g < num_groups(); ++g) {
-      std::vector<Moments> per_reward;
-      for (std::size_t k = 0; k < in_.num_rewards; ++k) {
-        per_reward.push_back(is_absent(g, k) ? Moments{} : reward_moments(g, k));
-        if (per_reward.back().has_spread) has_spread[g] = 1;
-      }
-      if (!has_spread[g]) ++num_zero_spread_;
-      for (std::int64_t i = in_.group_offsets[g]; i < in_.group_offsets[g + 1]; ++i) {
-        if (!result_.included[static_cast<std::size_t>(i)]) continue;
-        double sum = 0;
-        for (std::size_t k = 0; k < in_.num_rewards; ++k) {
-          const Moments& m = per_reward[k];
-          if (m.has_spread && !std::isnan(reward(i, k)))
-            sum += in_.weights[k] * (reward(i, k) - m.mean) / (m.deviation + config_.eps);
-        }
-        sums[static_cast<std::size_t>(i)] = sum;
-      }
+      const double scale = sum_scores(g, sums);
+      const auto get = [&](std::int64_t i) { return sums[static_cast<std::size_t>(i)]; };
+      const bool spread =
+          moments_of(in_.group_offsets[g], in_.group_offsets[g + 1], get, config_.ddof, scale).has_spread;
+      has_spread[g] = spread;
+      if (!spread) ++num_zero_spread_;
     }
     const Moments batch = batch_moments(sums);
     for (std::size_t g = 0; g < num_groups(); ++g)
       for (std::int64_t i = in_.group_offsets[g]; i < in_.group_offsets[g + 1]; ++i) {
         const auto s = static_cast<std::size_t>(i);
-        if (result_.included[s] && has_spread[g])
+        if (is_included(i) && has_spread[g])
           result_.advantages[s] = (sums[s] - batch.mean) / (batch.deviation + config_.eps);
       }
+  }
+
+  // Weighted z-scores of a group's included samples; returns the largest sum of their sizes, which rounding is relative
+  // to. A missing value adds nothing, and neither does a reward without spread.
+  double sum_scores(std::size_t g, std::vector<double>& sums) const {
+    const std::int64_t begin = in_.group_offsets[g], end = in_.group_offsets[g + 1];
+    std::vector<double> sizes(static_cast<std::size_t>(end - begin), 0.0);
+    for (std::int64_t i = begin; i < end; ++i)
+      if (is_included(i)) sums[static_cast<std::size_t>(i)] = 0;
+    for (std::size_t k = 0; k < in_.num_rewards; ++k) {
+      if (is_absent(g, k)) continue;
+      const Moments m = reward_moments(g, k);
+      if (!m.has_spread) continue;
+      for (std::int64_t i = begin; i < end; ++i) {
+        if (!is_included(i) || std::isnan(reward(i, k))) continue;
+        const double score = in_.weights[k] * (reward(i, k) - m.mean) / (m.deviation + config_.eps);
+        sums[static_cast<std::size_t>(i)] += score;
+        sizes[static_cast<std::size_t>(i - begin)] += std::abs(score);
+      }
+    }
+    return sizes.empty() ? 0 : *std::max_element(sizes.begin(), sizes.end());
   }
 
   void write_metrics() {
@@ -243,13 +265,15 @@ std::vector<std::vector<double>> process_advantages(std::span<const StepReward> 
   double scale = 0;
   for (const StepReward& step : steps) {
     GRPO_CHECK(step.sample >= 0 && step.sample < static_cast<std::int64_t>(lengths.size()),
-               fmt::format("process_advantages: step of sample {}, expected 0 to {}", step.sample, lengths.size() - 1));
+               fmt::format("process_advantages: step of sample {} of {}", step.sample, lengths.size()));
     GRPO_CHECK(step.token >= 0 && step.token < lengths[static_cast<std::size_t>(step.sample)],
                fmt::format("process_advantages: step at token {} of sample {}, which has {}", step.token, step.sample,
                            lengths[static_cast<std::size_t>(step.sample)]));
     GRPO_CHECK(std::isfinite(step.reward), "process_advantages: step rewards must be finite");
     scale = std::max(scale, std::abs(step.reward));
   }
+  GRPO_CHECK(config.scale_rewards != ScaleRewards::Batch && config.baseline == Baseline::Mean,
+             "process_advantages: expected scale_rewards group or none, and baseline mean");
   const Moments all = moments_of(
       0, static_cast<std::int64_t>(steps.size()),
       [&](std::int64_t i) { return steps[static_cast<std::size_t>(i)].reward; }, config.ddof, scale);

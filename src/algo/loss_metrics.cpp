@@ -43,6 +43,7 @@ std::map<std::string, double> finish_loss_metrics(const std::map<std::string, do
   copy("clip_ratio/high_max", "max:clip_high");
   if (sum("clip_count") > 0)
     metrics["clip_ratio/region_mean"] = (sum("clip_low") + sum("clip_high")) / sum("clip_count");
+  mean("cispo_clip_ratio", "cispo_capped", "cispo_count");
   mean("sampling/sampling_logp_difference/mean", "sampling_difference", "tokens");
   copy("sampling/sampling_logp_difference/max", "max:sampling_difference");
   mean("sampling/importance_sampling_ratio/mean", "correction", "tokens");

@@ -86,6 +86,7 @@ class Generation {
     GRPO_CHECK(options_.max_new_tokens >= 1,
                fmt::format("generate: expected max_new_tokens >= 1, got {}", options_.max_new_tokens));
     GRPO_CHECK(options_.stop.empty() || tokenizer_, "generate: stop strings need a tokenizer");
+    for (const std::string& stop : options_.stop) GRPO_CHECK(!stop.empty(), "generate: a stop string is empty");
     const std::int64_t budget = options_.cache_tokens / 32;
     std::int64_t all = 0;
     for (std::size_t r = 0; r < requests_.size(); ++r) {
@@ -305,6 +306,7 @@ Sampler::Sampler(const CausalLM& model, const Tokenizer* tokenizer) : model_(&mo
 
 std::vector<std::vector<Completion>> Sampler::generate(const std::vector<SampleRequest>& requests,
                                                        const SamplerOptions& options) const {
+  if (requests.empty()) return {};
   return Generation(*model_, tokenizer_, requests, options).run();
 }
 

@@ -25,11 +25,13 @@ Json prepared(const Json& message) {
       std::find_if(kReasoning.begin(), kReasoning.end(), [&](const char* key) { return given.find(key); });
   if (name == kReasoning.end()) return given;
   const Json reasoning = given.at(*name);
-  Json named;
-  named["thinking"] = reasoning;
-  for (auto& [key, value] : given.as_object()) named[key] = std::move(value);
-  named["reasoning_content"] = reasoning;
-  return named;
+  Json::Object named;
+  if (!given.find("thinking")) named.emplace_back("thinking", reasoning);
+  for (auto& [key, value] : given.as_object()) {
+    named.emplace_back(key, key == "reasoning_content" ? reasoning : std::move(value));
+  }
+  if (!given.find("reasoning_content")) named.emplace_back("reasoning_content", reasoning);
+  return Json(std::move(named));
 }
 
 Json prepared_messages(const Json& messages, const std::string& source_name) {
@@ -67,7 +69,7 @@ jinja::Value merged(std::initializer_list<const Json*> sources) {
 ChatRenderer::ChatRenderer(std::string_view source, const Json& defaults, const std::string& source_name)
     : source_name_(source_name), defaults_(defaults) {
   GRPO_CHECK(find_invalid_utf8(source) == source.size(), source_name + ": the template is not valid UTF-8");
-  GRPO_CHECK(source.size() <= jinja::Budget::kMaxTextBytes, source_name + ": the template is larger than 16 MiB");
+  GRPO_CHECK(source.size() <= (std::size_t{1} << 20), source_name + ": the template is larger than 1 MiB");
   GRPO_CHECK(defaults.is_null() || defaults.is_object(), source_name + ": defaults: expected an object or null");
   tree_ = jinja::parse(source, source_name);
 }

@@ -79,9 +79,10 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::load(const std::string& path) {
-  const bool is_folder = fs::is_directory(path);
+  std::error_code error;  // what cannot be looked at is named when it is opened
+  const bool is_folder = fs::is_directory(path, error);
   const fs::path file = is_folder ? fs::path(path) / "tokenizer.json" : fs::path(path);
-  GRPO_CHECK(!is_folder || fs::exists(file), "Tokenizer::load: " + path + " has no tokenizer.json");
+  GRPO_CHECK(!is_folder || fs::exists(file, error), "Tokenizer::load: " + path + " has no tokenizer.json");
   auto impl = std::make_unique<Impl>();
   impl->source = file.string();
   if (is_gguf(file.string())) {
@@ -96,7 +97,7 @@ Tokenizer Tokenizer::load(const std::string& path) {
     impl->files.push_back({"tokenizer.json", read_file(file.string())});
     if (file.filename() == "tokenizer.json") {  // its neighbours belong to it
       for (const char* name : kFileNames) {
-        if (name != std::string_view("tokenizer.json") && fs::exists(folder / name)) {
+        if (name != std::string_view("tokenizer.json") && fs::exists(folder / name, error)) {
           impl->files.push_back({name, read_file((folder / name).string())});
         }
       }

@@ -6,8 +6,8 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
-#include "base/log.h"
 #include "base/random.h"
 #include "train/stage.h"
 
@@ -45,7 +45,7 @@ class GrpoStage final : public Stage {
     const auto start = std::chrono::steady_clock::now();
     const bool on_policy = next_minibatch_ == 0;
     std::vector<PackedBatch> batches = pack_minibatch(minibatches_[next_minibatch_++], on_policy);
-    metrics.merge(update(batches, on_policy, step));
+    metrics.merge(update(batches, on_policy));
     metrics["time/update"] = seconds_since(start);
     metrics["epoch"] = static_cast<double>(position_) / static_cast<double>(prompts_.prompts.size());
     metrics["num_tokens"] = static_cast<double>(num_tokens_);
@@ -67,6 +67,7 @@ class GrpoStage final : public Stage {
                "x num_iterations");
     position_ = static_cast<std::uint64_t>(state.at("position").as_int());
     num_tokens_ = state.at("num_tokens").as_int();
+    is_first_rollout_ = position_ == 0;
   }
   CausalLM* reference() override { return reference_ ? &*reference_ : nullptr; }
 
@@ -87,16 +88,32 @@ class GrpoStage final : public Stage {
     request.step = step;
     request.is_first = is_first_rollout_;
     is_first_rollout_ = false;
+    const std::map<std::string, RewardFailureCounts> before = context_.rewards.failures();
     groups_ = sample_and_score(context_.player(), request);
     Metrics metrics = rollout_metrics(groups_, context_.rewards, step, "");
+    add_failures(before, metrics);
     score_advantages(step, metrics);
     for (const RolloutGroup& group : groups_)
       for (const Completion& completion : group.completions)
-        num_tokens_ += static_cast<std::int64_t>(completion.ids.size());
+        num_tokens_ += static_cast<std::int64_t>(group.prompt.ids.size() + completion.ids.size());
     if (on_rollout) on_rollout({step, &groups_});
     split_minibatches(step);
     metrics["time/rollout"] = seconds_since(start);
     return metrics;
+  }
+
+  // Answers of this rollout without a score, by cause, where there are any.
+  void add_failures(const std::map<std::string, RewardFailureCounts>& before, Metrics& metrics) const {
+    for (const auto& [name, now] : context_.rewards.failures()) {
+      const RewardFailureCounts& then = before.at(name);
+      const auto add = [&](const char* cause, std::int64_t count) {
+        if (count > 0) metrics[fmt::format("rewards/{}/{}", name, cause)] = static_cast<double>(count);
+      };
+      add("num_missing", now.missing - then.missing);
+      add("num_thrown", now.thrown - then.thrown);
+      add("num_timed_out", now.timed_out - then.timed_out);
+      add("num_out_of_range", now.out_of_range - then.out_of_range);
+    }
   }
 
   // Over the whole rollout, before it is split.
@@ -119,7 +136,8 @@ class GrpoStage final : public Stage {
                                                .num_rewards = rewards.size(),
                                                .weights = weights,
                                                .missing = missing,
-                                               .group_offsets = offsets, .absent = absent},
+                                               .group_offsets = offsets,
+                                               .absent = absent},
                                               config_.advantage);
     std::size_t sample = 0;
     for (RolloutGroup& group : groups_)
@@ -171,7 +189,7 @@ class GrpoStage final : public Stage {
     return batches;
   }
 
-  Metrics update(const std::vector<PackedBatch>& batches, bool on_policy, std::int64_t step) {
+  Metrics update(const std::vector<PackedBatch>& batches, bool on_policy) {
     Denominators denominators = count_denominators(batches);
     std::array<double, 2> counts = {denominators.sequences, denominators.tokens};
     context_.communicator.all_reduce(std::span<double>(counts));
@@ -181,13 +199,14 @@ class GrpoStage final : public Stage {
     for (const PackedBatch& batch : batches) {
       const TokenLogprobs current = batch_logprobs(context_.policy, batch, config_.temperature, true);
       if (on_policy && config_.check_on_policy != CheckOnPolicy::Off)
-        num_mismatched += check_on_policy(batch, current.logprobs, step);
+        num_mismatched += check_on_policy(batch, current.logprobs);
       if (denominators.tokens == 0) continue;
       std::map<std::string, double> batch_sums;
       const at::Tensor loss =
           policy_loss(current.logprobs, current.entropy, loss_batch(batch), config_.loss, denominators, &batch_sums);
       const double value = loss.item<double>();
-      if (!std::isfinite(value)) throw Error(fmt::format("step {}: the loss is {}", step + 1, value), ErrorKind::Guard);
+      if (!std::isfinite(value))
+        throw Error(fmt::format("loss: expected a finite number, got {}", value), ErrorKind::Guard);
       loss_sum += value;
       add_loss_sums(sums, batch_sums);
       loss.backward();
@@ -200,20 +219,20 @@ class GrpoStage final : public Stage {
   }
 
   // Tokens whose log-prob is not the sampler's, bit for bit. More than the setting allows stops the run.
-  double check_on_policy(const PackedBatch& batch, const at::Tensor& logprobs, std::int64_t step) const {
+  double check_on_policy(const PackedBatch& batch, const at::Tensor& logprobs) const {
     const std::vector<double> now = to_doubles(logprobs);
     double mismatched = 0, worst = 0;
     for (std::size_t i = 0; i < now.size(); ++i) {
       const double difference = std::abs(now[i] - batch.sampler_logps[i]);
-      if (difference != 0) ++mismatched;
-      worst = std::max(worst, difference);
+      if (difference == 0) continue;
+      ++mismatched;
+      worst = std::isnan(difference) ? std::numeric_limits<double>::infinity() : std::max(worst, difference);
     }
     const bool exact = config_.check_on_policy == CheckOnPolicy::Exact;
     if (exact ? mismatched > 0 : !(worst <= kOnPolicyTolerance))
-      throw Error(
-          fmt::format("step {}: grpo.check_on_policy: {} of {} tokens differ from the sampler's log-probs, by up to {}",
-                      step + 1, mismatched, now.size(), worst),
-          ErrorKind::Guard);
+      throw Error(fmt::format("grpo.check_on_policy: {} of {} tokens differ from the sampler's log-probs, by up to {}",
+                              mismatched, now.size(), worst),
+                  ErrorKind::Guard);
     return mismatched;
   }
 

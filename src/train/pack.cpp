@@ -16,6 +16,28 @@ class Packer {
  public:
   explicit Packer(const PackOptions& options) : options_(options) {}
 
+  // Throws Error when the answer cannot be packed at all.
+  static void check(const AnswerRef& answer) {
+    GRPO_CHECK(answer.group, "pack: an answer has no group");
+    const RolloutGroup& group = *answer.group;
+    const std::size_t count = group.completions.size();
+    GRPO_CHECK(answer.completion < count,
+               fmt::format("pack: prompt {} has {} answers, got index {}", group.prompt.id, count, answer.completion));
+    GRPO_CHECK(group.advantages.empty() || group.advantages.size() == count,
+               fmt::format("pack: prompt {} has {} answers and {} advantages", group.prompt.id, count,
+                           group.advantages.size()));
+    GRPO_CHECK(group.included.empty() || group.included.size() == count,
+               fmt::format("pack: prompt {} has {} answers and {} marks in `included`", group.prompt.id, count,
+                           group.included.size()));
+    const Completion& completion = group.completions[answer.completion];
+    GRPO_CHECK(!group.prompt.ids.empty(), fmt::format("pack: prompt {} has no tokens", group.prompt.id));
+    GRPO_CHECK(!completion.ids.empty(),
+               fmt::format("pack: answer {} of prompt {} has no tokens", answer.completion, group.prompt.id));
+    GRPO_CHECK(completion.logprobs.size() == completion.ids.size(),
+               fmt::format("pack: answer {} of prompt {} has {} tokens and {} log-probs", answer.completion,
+                           group.prompt.id, completion.ids.size(), completion.logprobs.size()));
+  }
+
   bool fits(const AnswerRef& answer) const {
     if (batch_.offsets.size() <= 1) return true;
     const Completion& completion = answer.group->completions[answer.completion];
@@ -27,13 +49,7 @@ class Packer {
   void add(const AnswerRef& answer) {
     if (batch_.offsets.empty()) batch_.offsets.push_back(0);
     const RolloutGroup& group = *answer.group;
-    const Completion& completion = group.completions.at(answer.completion);
-    GRPO_CHECK(!group.prompt.ids.empty(), fmt::format("pack: prompt {} has no tokens", group.prompt.id));
-    GRPO_CHECK(!completion.ids.empty(),
-               fmt::format("pack: answer {} of prompt {} has no tokens", answer.completion, group.prompt.id));
-    GRPO_CHECK(completion.logprobs.size() == completion.ids.size(),
-               fmt::format("pack: answer {} of prompt {} has {} tokens and {} log-probs", answer.completion,
-                           group.prompt.id, completion.ids.size(), completion.logprobs.size()));
+    const Completion& completion = group.completions[answer.completion];
     std::int32_t last_row = 0;  // hidden row that predicts the answer's first token
     if (options_.share_prefix) {
       if (group_ != &group) open_prompt(group);
@@ -103,6 +119,7 @@ class Packer {
 std::vector<PackedBatch> pack(const std::vector<AnswerRef>& answers, const PackOptions& options) {
   Packer packer(options);
   for (const AnswerRef& answer : answers) {
+    Packer::check(answer);
     if (!packer.fits(answer)) packer.next_batch();
     packer.add(answer);
   }

@@ -15,8 +15,6 @@ struct Player {
   const Tokenizer& tokenizer;
   RewardSet& rewards;
 };
-// ---- prompts, sampled and scored: shared by training and evaluation
-// ---------------------------------------------------
 
 struct PromptSet {
   std::vector<Prompt> prompts;

@@ -51,7 +51,8 @@ void truncate_jsonl(const std::string& path, std::int64_t last_step) {
 
 RunFolder::RunFolder(const RunConfig& config, bool resume)
     : path_(config.output_dir.empty() ? "runs/" + config.name : config.output_dir) {
-  const bool holds_run = fs::exists(file("config.resolved.yaml"));
+  std::error_code unreadable;  // a folder that cannot be read cannot be made or written either
+  const bool holds_run = fs::exists(file("config.resolved.yaml"), unreadable);
   GRPO_CHECK(!resume || holds_run, fmt::format("output_dir: {} holds no run to resume", path_));
   GRPO_CHECK(
       resume || !holds_run,

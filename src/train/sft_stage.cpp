@@ -26,7 +26,7 @@ class SftStage final : public Stage {
         order_(rows_.size(), context.config.seed, context.config.data.shuffle) {}
 
   // Loss: -sum of log-probs of the step's assistant tokens over their number.
-  Metrics accumulate(std::int64_t step) override {
+  Metrics accumulate(std::int64_t /*step*/) override {
     const std::vector<SftBatch> batches = next_batches();
     double num_targets = 0;
     for (const SftBatch& batch : batches) num_targets += static_cast<double>(batch.targets.size());
@@ -39,7 +39,8 @@ class SftStage final : public Stage {
           token_logprobs(hidden, at::tensor(batch.rows), at::tensor(batch.targets), context_.policy.head()).logprobs;
       const at::Tensor loss = logprobs.sum().div(-num_targets);
       const double value = loss.item<double>();
-      if (!std::isfinite(value)) throw Error(fmt::format("step {}: the loss is {}", step + 1, value), ErrorKind::Guard);
+      if (!std::isfinite(value))
+        throw Error(fmt::format("loss: expected a finite number, got {}", value), ErrorKind::Guard);
       loss_sum += value;
       loss.backward();
       num_tokens_ += static_cast<std::int64_t>(batch.tokens.tokens.size());

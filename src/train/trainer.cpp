@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 
+#include "base/config_rules.h"
 #include "base/log.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
@@ -21,7 +22,7 @@ ThinkMode think_mode_of(const std::string& name) {
 }
 
 RunConfig checked(RunConfig config) {
-  validate(config, Command::Train);
+  check_rules(config, Command::Train, nullptr, RewardsFrom::FileOrCode);
   set_threads(config.threads);
   return config;
 }
@@ -33,7 +34,8 @@ struct Trainer::Impl {
       : config(checked(std::move(config_in))),
         communicator(std::move(communicator_in)),
         policy(CausalLM::load(resolve_model_path(config.model.path), {.dtype = config.model.dtype, .trainable = true})),
-        tokenizer(Tokenizer::load(resolve_model_path(config.model.tokenizer.empty() ? config.model.path : config.model.tokenizer))),
+        tokenizer(Tokenizer::load(
+            resolve_model_path(config.model.tokenizer.empty() ? config.model.path : config.model.tokenizer))),
         rewards(config.rewards, config.data.template_kind, config.max_failure_fraction, think_mode_of(config.think),
                 num_threads()),
         optimizer(policy.parameters(), config.optimizer, config.max_steps) {
@@ -64,19 +66,23 @@ struct Trainer::Impl {
   }
 
   Metrics step() {
-    const auto start = std::chrono::steady_clock::now();
+    stage();  // its complaints are not about a step
     const std::int64_t step_index = optimizer.steps_done();
+    try {
+      return step(step_index);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::Guard) throw;
+      throw Error(fmt::format("step {}: {}", step_index + 1, error.what()), ErrorKind::Guard);
+    }
+  }
+
+  Metrics step(std::int64_t step_index) {
+    const auto start = std::chrono::steady_clock::now();
     Metrics metrics = stage().accumulate(step_index);
     for (Parameter* parameter : policy.parameters())
       communicator.all_reduce(
           std::span<float>(parameter->grad.data_ptr<float>(), static_cast<std::size_t>(parameter->grad.numel())));
-    const Optimizer::Report report = [&] {
-      try {
-        return optimizer.step();
-      } catch (const Error& error) {
-        throw Error(fmt::format("step {}: {}", step_index + 1, error.what()), error.kind());
-      }
-    }();
+    const Optimizer::Report report = optimizer.step();
     stage().stepped(step_index);
     metrics["grad_norm"] = report.grad_norm;
     metrics["learning_rate"] = report.learning_rate;
@@ -84,11 +90,16 @@ struct Trainer::Impl {
     return metrics;
   }
 
-  Metrics evaluate() {
+  void load_evaluation() {
     GRPO_CHECK(!config.eval.data.empty(), "eval.data: expected a JSONL file, got none");
+    GRPO_CHECK(rewards.size() > 0, "rewards: expected at least one for eval.data, got none");
     if (!eval_prompts)
       eval_prompts = load_prompts(context().player(), config.data, Dataset::load(config.eval.data),
                                   config.grpo.loss.max_completion_length, config.eval.max_prompts);
+  }
+
+  Metrics evaluate() {
+    load_evaluation();
     SampleAndScore request;
     for (const Prompt& prompt : eval_prompts->prompts) request.prompts.push_back(&prompt);
     request.num_generations = config.eval.num_generations;
@@ -107,6 +118,7 @@ struct Trainer::Impl {
     const std::int64_t step_count = optimizer.steps_done();
     save_checkpoint(folder->checkpoint(step_count), {step_count, stage().state()}, policy, tokenizer, optimizer,
                     stage().reference());
+    saved = step_count;
   }
 
   void resume() {
@@ -117,31 +129,56 @@ struct Trainer::Impl {
     log::info(last ? fmt::format("resuming after step {}", *last) : std::string("no checkpoint yet: starting anew"));
   }
 
+  // An evaluation that fails does not cost the training before it.
+  void add_evaluation(Metrics& metrics) {
+    try {
+      metrics.merge(evaluate());
+    } catch (const Error&) {
+      if (stage().between_rollouts()) save();
+      throw;
+    }
+  }
+
   void run(Start start) {
     stage();  // bad data is an error before the folder exists
+    if (!config.eval.data.empty()) load_evaluation();
+    const RunEnd end{*this};
     folder.emplace(config, start == Start::Resume);
     if (start == Start::Resume) resume();
     folder->save_config(config);
     std::vector<std::unique_ptr<MetricSink>> own;
     own.push_back(jsonl_sink(folder->file("metrics.jsonl")));
     own.push_back(console_sink(config.name, config.max_steps));
-    std::int64_t saved = -1;
+    saved = optimizer.steps_done();
     while (optimizer.steps_done() < config.max_steps && !stop_requested) {
       Metrics metrics = step();
       const std::int64_t done = optimizer.steps_done();
       const bool is_last = done == config.max_steps;
       if (!config.eval.data.empty() && (is_last || (config.eval.every > 0 && done % config.eval.every == 0)))
-        metrics.merge(evaluate());
+        add_evaluation(metrics);
       for (auto& sink : own) sink->write(done, metrics);
       for (auto& sink : sinks) sink->write(done, metrics);
       if (on_step) on_step({done, &metrics});
-      if (config.save_every > 0 && done % config.save_every == 0 && stage().between_rollouts()) {
-        save();
-        saved = done;
-      }
+      // Inside a rollout a checkpoint could not be resumed: it is taken at the first step after that.
+      const bool is_due = config.save_every > 0 && done / config.save_every > saved / config.save_every;
+      if (is_due && stage().between_rollouts()) save();
     }
-    if (saved != optimizer.steps_done() && (stage().between_rollouts() || !stop_requested)) save();
+    if (saved == optimizer.steps_done()) return;
+    if (stage().between_rollouts() || !stop_requested) {
+      save();
+    } else {
+      log::warn(fmt::format("stopped inside a rollout: --resume goes on from step {}", saved));
+    }
   }
+
+  // However run() ends, the folder is free for others and a request to stop is answered.
+  struct RunEnd {
+    Impl& impl;
+    ~RunEnd() {
+      impl.folder.reset();
+      stop_requested = false;
+    }
+  };
 
   RunConfig config;
   Communicator communicator;
@@ -152,6 +189,7 @@ struct Trainer::Impl {
   std::unique_ptr<Stage> stage_;
   std::optional<RunFolder> folder;
   std::optional<PromptSet> eval_prompts;
+  std::int64_t saved = 0;  // step of the last checkpoint
   std::function<void(const RolloutReport&)> on_rollout;
   std::function<void(const StepReport&)> on_step;
   std::vector<std::unique_ptr<MetricSink>> sinks;

@@ -66,6 +66,7 @@ TEST(Json, ErrorsNameFileLineAndColumn) {
   EXPECT_EQ(complaint("[1", {.first_line = 7}),
             "JSON line 7, column 3: expected ',' or ']' in a list, got the end of the text");
   EXPECT_EQ(complaint("\x01"), "f.json:1:1: expected a value, got byte 0x01");
+  EXPECT_EQ(complaint("[01]"), "f.json:1:2: a number with a leading zero");
 }
 
 TEST(Json, DuplicateKeysNameBothLines) {

@@ -161,12 +161,12 @@ TEST_P(EveryFamily, SaveGuardsTheFolder) {
     return error_text([&] { model.save(folder_ / target, nullptr, DType::Float32); });
   };
   ensure_directory(folder_ / "mine");
-  write_file_atomic(folder_ / "mine/thesis.txt", "x");
+  testing::write_bytes(folder_ / "mine/thesis.txt", "x");
   EXPECT_NE(says("mine").find("expected a new or empty folder or a model folder"), std::string::npos);
   EXPECT_NE(says("mine/thesis.txt").find("expected a folder, found a file"), std::string::npos);
   ensure_directory(folder_ / "sharded");
-  write_file_atomic(folder_ / "sharded/config.json", "{}");
-  write_file_atomic(folder_ / "sharded/model.safetensors.index.json", "{}");
+  testing::write_bytes(folder_ / "sharded/config.json", "{}");
+  testing::write_bytes(folder_ / "sharded/model.safetensors.index.json", "{}");
   EXPECT_NE(says("sharded").find("holds a sharded model"), std::string::npos);
 }
 
@@ -174,14 +174,14 @@ TEST_P(EveryFamily, LoadSaysWhatIsMissing) {
   EXPECT_NE(error_text([&] { CausalLM::load(folder_ / "nowhere", {}); }).find("found nothing"), std::string::npos);
   ensure_directory(folder_ / "empty");
   EXPECT_NE(error_text([&] { CausalLM::load(folder_ / "empty", {}); }).find("expected config.json"), std::string::npos);
-  write_file_atomic(folder_ / "empty/config.json", to_config_json(config()).dump());
+  testing::write_bytes(folder_ / "empty/config.json", to_config_json(config()).dump());
   EXPECT_NE(error_text([&] { CausalLM::load(folder_ / "empty", {}); }).find("expected model.safetensors"),
             std::string::npos);
 }
 
 TEST_P(EveryFamily, StopIdsComeFromBothFiles) {
   CausalLM::init(config(), 1, {}).save(folder_ / "out", nullptr, DType::Float32);
-  write_file_atomic(folder_ / "out/generation_config.json", R"({"eos_token_id": [5, 9]})");
+  testing::write_bytes(folder_ / "out/generation_config.json", R"({"eos_token_id": [5, 9]})");
   EXPECT_EQ(CausalLM::load(folder_ / "out", {}).config().eos_ids, (std::vector<std::int32_t>{2, 5, 9}));
 }
 

@@ -51,7 +51,7 @@ TEST(ModelConfig, ReadsEverySpelling) {
 TEST(ModelConfig, RefusesByName) {
   const auto says = [](const char* more) { return error_text([&] { parse_model_config(config(more)); }); };
   EXPECT_EQ(says(R"(, "rope_scaling": {"rope_type": "llama3", "factor": 8.0})"),
-            "config.json:2:119: rope_scaling.rope_type: expected \"default\" (scaled rotary positions are not "
+            "config.json:2:129: rope_scaling.rope_type: expected \"default\" (scaled rotary positions are not "
             "supported), got "
             "\"llama3\"");
   const std::pair<const char*, const char*> cases[] = {

@@ -29,7 +29,7 @@ class Safetensors : public ::testing::Test {
  protected:
   // What loading a file of this header and `data_bytes` zero bytes says.
   std::string says(const std::string& header, std::size_t data_bytes) {
-    write_file_atomic(path_, file_bytes(header, std::string(data_bytes, '\0')));
+    testing::write_bytes(path_, file_bytes(header, std::string(data_bytes, '\0')));
     return error_text([&] { load_safetensors(path_); });
   }
 
@@ -76,9 +76,9 @@ TEST_F(Safetensors, TensorsOutliveTheFile) {
 }
 
 TEST_F(Safetensors, ReadsUnalignedTensors) {
-  write_file_atomic(path_, file_bytes(R"({"b": {"dtype":"U8","shape":[1],"data_offsets":[0,1]},
+  testing::write_bytes(path_, file_bytes(R"({"b": {"dtype":"U8","shape":[1],"data_offsets":[0,1]},
       "f": {"dtype":"F32","shape":[1],"data_offsets":[1,5]}})",
-                                      std::string("\x07\x00\x00\x80\x3F", 5)));
+                                         std::string("\x07\x00\x00\x80\x3F", 5)));
   const std::vector<NamedTensor> read = load_safetensors(path_);
   EXPECT_EQ(read[1].tensor.item<float>(), 1.0f);
 }
@@ -124,7 +124,7 @@ TEST_F(Safetensors, RefusesHugeHeaders) {
        {std::uint64_t{3}, std::uint64_t{100'000'001}, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
     std::string bytes = file_bytes("{}", "");
     std::memcpy(bytes.data(), &length, 8);
-    write_file_atomic(path_, bytes);
+    testing::write_bytes(path_, bytes);
     EXPECT_NE(error_text([&] { load_safetensors(path_); }).find("does not fit"), std::string::npos) << length;
   }
 }
@@ -133,10 +133,10 @@ TEST_F(Safetensors, TruncationAnywhereIsAnError) {
   save_safetensors(path_, {{"a", at::arange(3, at::kFloat)}, {"b", at::arange(4, at::kByte)}});
   const std::string bytes = read_file(path_);
   for (std::size_t length = 0; length < bytes.size(); ++length) {
-    write_file_atomic(path_, bytes.substr(0, length));
+    testing::write_bytes(path_, bytes.substr(0, length));
     EXPECT_NE(error_text([&] { load_safetensors(path_); }), "") << length;
   }
-  write_file_atomic(path_, bytes + '\0');
+  testing::write_bytes(path_, bytes + '\0');
   EXPECT_NE(error_text([&] { load_safetensors(path_); }).find("the file holds 17"), std::string::npos);
 }
 
@@ -149,7 +149,7 @@ TEST_F(Safetensors, SurvivesChangedBytes) {
   for (int i = 0; i < 2000; ++i) {
     std::string changed = bytes;
     for (int n = 0; n < 1 + i % 3; ++n) changed[random() % (bytes.size() - 16)] = static_cast<char>(random());
-    write_file_atomic(path_, changed);
+    testing::write_bytes(path_, changed);
     try {
       for (const NamedTensor& t : load_safetensors(path_)) EXPECT_LE(t.tensor.nbytes(), 16u);
     } catch (const Error&) {
@@ -160,7 +160,7 @@ TEST_F(Safetensors, SurvivesChangedBytes) {
 }
 
 TEST_F(Safetensors, RefusesBoolsThatAreNone) {
-  write_file_atomic(
+  testing::write_bytes(
       path_, file_bytes(R"({"a": {"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})", std::string("\x01\x02", 2)));
   EXPECT_NE(error_text([&] { load_safetensors(path_); }).find("expected 0 or 1"), std::string::npos);
 }
@@ -186,7 +186,7 @@ TEST_F(Safetensors, WriterRefusesWhatTheFormatCannotHold) {
 TEST_F(Safetensors, ShardedFolders) {
   const at::Tensor a = at::arange(2, at::kFloat);
   const auto says_index = [&](const std::string& map) {
-    write_file_atomic(folder_ / "model.safetensors.index.json", R"({"metadata": {}, "weight_map": )" + map + "}");
+    testing::write_bytes(folder_ / "model.safetensors.index.json", R"({"metadata": {}, "weight_map": )" + map + "}");
     return error_text([&] { map_weights_folder(folder_ / ""); });
   };
   EXPECT_NE(error_text([&] { map_weights_folder(folder_ / ""); }).find("found neither"), std::string::npos);
@@ -203,8 +203,8 @@ TEST_F(Safetensors, ShardedFolders) {
   EXPECT_NE(says_index(R"({})").find("expected an object of tensor names"), std::string::npos);
   EXPECT_NE(says_index(R"({"a": "three.safetensors"})").find("three.safetensors"), std::string::npos);
   save_safetensors(folder_ / "two.safetensors", {{"b", a}});
-  write_file_atomic(folder_ / "model.safetensors.index.json",
-                    R"({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}})");
+  testing::write_bytes(folder_ / "model.safetensors.index.json",
+                       R"({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}})");
   EXPECT_EQ(map_weights_folder(folder_ / "").size(), 2u);
 }
 

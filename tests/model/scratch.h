@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include <grpo/model.h>
@@ -30,6 +31,11 @@ class ScratchFolder {
  private:
   std::string path_;
 };
+
+// Without the sync of an AtomicFile: hostile-input tests write thousands of files.
+inline void write_bytes(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
 
 inline ModelConfig tiny_config() {
   ModelConfig config;

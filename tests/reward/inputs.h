@@ -3,7 +3,10 @@
 
 #include <grpo/reward.h>
 
+#include <functional>
+#include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -43,6 +46,35 @@ inline Verdict judge(RewardSet& set, std::shared_ptr<const Data> one) {
   return set.score(groups, true).at(0).verdicts.at(0).at(0);
 }
 
+using Group = std::vector<std::shared_ptr<const Data>>;
+
+inline Group group(std::initializer_list<const char*> completions) {
+  Group made;
+  for (const char* completion : completions) made.push_back(data(completion));
+  return made;
+}
+
+using ScoreFunction = std::function<double(const RewardInput&)>;
+
+class FunctionReward final : public Reward {
+ public:
+  FunctionReward(std::string name, ScoreFunction function) : name_(std::move(name)), function_(std::move(function)) {}
+  std::string_view name() const override { return name_; }
+  double score(const RewardInput& input) const override { return function_(input); }
+
+ private:
+  std::string name_;
+  ScoreFunction function_;
+};
+
+inline void add(RewardSet& set, const std::string& name, ScoreFunction function, RewardEntry settings = {}) {
+  settings.name = name;
+  set.add(std::make_unique<FunctionReward>(name, std::move(function)), std::move(settings));
+}
+
+// A score that tells answers apart.
+inline double length(const RewardInput& input) { return static_cast<double>(input.completion().size()) / 10; }
+
 // What an action throws; "" when it throws no Error.
 template <class Action>
 std::string error_of(Action&& action) {
@@ -52,6 +84,17 @@ std::string error_of(Action&& action) {
     return error.what();
   }
   return "";
+}
+
+// The kind of the Error that an action throws; nothing when it throws none.
+template <class Action>
+std::optional<ErrorKind> kind_of(Action&& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.kind();
+  }
+  return std::nullopt;
 }
 
 }  // namespace grpo::test

@@ -137,6 +137,7 @@ TEST(ExtractAnswer, LastNumber) {
        "5",
        "5"},
       {"\xEF\xBC\x94\xEF\xBC\x92", "42"},  // full-width digits
+      {"1,2345", "2345"},
       {"none", nullptr},
       {"", nullptr},
   };
