@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From a bare machine to a small model that learned to reason from rules alone: installs what is missing, builds, makes a model
-# of 1.8 M parameters, gives it a short cold start (SFT on 300 worked additions), then lets it learn two-digit addition by GRPO.
+# of 1.8 M parameters, gives it a short cold start (SFT on 170 worked additions), then lets it learn two-digit addition by GRPO.
 #
 #     --seed N     seed of everything (default 1)
 #     --steps N    GRPO steps (default: the config's)
@@ -32,7 +32,7 @@ started=$SECONDS
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 "$grpo" make-tasks "$dir/all.jsonl" "$dir/held-out-all.jsonl" --task addition --min 10 --max 99 --count 0 --worked --seed "$seed"
-head -n 300 "$dir/all.jsonl" >"$dir/worked.jsonl"
+head -n 170 "$dir/all.jsonl" >"$dir/worked.jsonl"
 cp "$dir/all.jsonl" "$dir/train.jsonl"
 head -n 500 "$dir/held-out-all.jsonl" >"$dir/held-out.jsonl"
 "$grpo" make-tokenizer "$dir/worked.jsonl" "$dir/tokenizer" --columns question --columns completion --eos '<eos>' \
@@ -46,7 +46,7 @@ sample() { sed -n 's/^{"question"\(.*\)$/{"prompt"\1/p' "$dir/held-out.jsonl" | 
   python3 -c 'import json, sys; print(json.loads(sys.stdin.readline())["text"])'; }
 
 before=$(evaluate "$dir/model")
-echo "== cold start: SFT on 300 worked examples" >&2
+echo "== cold start: SFT on 170 worked examples" >&2
 "$grpo" train "$root/configs/quickstart-sft.yaml" seed="$seed" model.path="$dir/model" data.train="$dir/worked.jsonl" output_dir="$dir/sft"
 after_sft=$(evaluate "$dir/sft")
 echo "== reinforcement learning: GRPO, reward = right answer + format" >&2

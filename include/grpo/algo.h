@@ -39,7 +39,7 @@ struct AdvantageResult {
 };
 
 // A zero-spread group (max = min within rounding) has advantage exactly 0. Throws Error on infinite rewards, sizes that do
-// not fit, or ddof that leaves no degree of freedom for `batch`.
+// not fit, and settings that contradict each other (normalize_then_sum has its own baseline and scale).
 GRPO_API AdvantageResult advantages(const AdvantageInput& input, const AdvantageConfig& config);
 
 // Process supervision (DeepSeekMath 4.1.3): step rewards of one group, each at the token index of its step's end;

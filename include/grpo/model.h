@@ -89,7 +89,7 @@ class GRPO_API KvCache {
 class GRPO_API CausalLM {
  public:
   struct Options {
-    DType dtype = DType::Float32;
+    DType dtype = DType::Float32;  // fp32 masters are kept with either, in frozen models too
     bool trainable = false;
   };
   // Hugging Face folder (config.json + safetensors) or GGUF file. Missing, extra and misshapen tensors are one Error
@@ -129,7 +129,8 @@ struct NamedTensor {
   at::Tensor tensor;
 };
 GRPO_API void save_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Json& metadata = {});
-// Tensors keep the mapping alive. Every header rule is checked (offsets, gaps, overlaps, duplicates, sizes).
+// Tensors keep the mapping alive and are not to be written to. Every header rule is checked (offsets, gaps, overlaps,
+// duplicates, sizes).
 GRPO_API std::vector<NamedTensor> load_safetensors(const std::string& path, Json* metadata = nullptr);
 
 }  // namespace grpo

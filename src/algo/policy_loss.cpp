@@ -330,8 +330,10 @@ class LossComputation {
 }  // namespace
 
 Denominators count_denominators(std::span<const std::uint8_t> mask, std::span<const std::int64_t> offsets) {
-  GRPO_CHECK(!offsets.empty() && offsets.front() == 0 && offsets.back() == static_cast<std::int64_t>(mask.size()) &&
-                 std::is_sorted(offsets.begin(), offsets.end()),
+  const bool is_nothing = offsets.empty() && mask.empty();
+  GRPO_CHECK(is_nothing || (!offsets.empty() && offsets.front() == 0 &&
+                            offsets.back() == static_cast<std::int64_t>(mask.size()) &&
+                            std::is_sorted(offsets.begin(), offsets.end())),
              fmt::format("count_denominators: offsets must rise from 0 to {}", mask.size()));
   Denominators sum;
   for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {

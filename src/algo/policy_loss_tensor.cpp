@@ -9,8 +9,8 @@ namespace grpo {
 namespace {
 
 std::vector<double> to_doubles(const at::Tensor& values, const char* name) {
-  GRPO_CHECK(values.dim() == 1 && values.scalar_type() == at::kFloat,
-             fmt::format("policy_loss: {}: expected fp32 [N]", name));
+  GRPO_CHECK(values.defined() && values.dim() == 1 && values.scalar_type() == at::kFloat && values.is_cpu(),
+             fmt::format("policy_loss: {}: expected fp32 [N] on the CPU", name));
   const at::Tensor flat = values.detach().contiguous();
   const float* data = flat.const_data_ptr<float>();
   return {data, data + flat.numel()};

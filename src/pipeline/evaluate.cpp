@@ -93,7 +93,9 @@ Evaluation evaluate(const CausalLM& model, const Tokenizer& tokenizer, const Dat
   request.is_evaluation = true;
   request.is_first = true;
   const at::NoGradGuard no_grad;
-  const std::vector<RolloutGroup> groups = sample_and_score(player, request);
+  std::vector<RolloutGroup> groups = sample_and_score(player, request);
+  std::erase_if(groups, [&](const RolloutGroup& group) { return group.absent[reward] != 0; });
+  GRPO_CHECK(!groups.empty(), fmt::format("evaluate: reward {} applies to none of the prompts", rewards.name(reward)));
 
   Evaluation result;
   result.n = static_cast<std::int64_t>(groups.size());

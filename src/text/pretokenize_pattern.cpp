@@ -173,31 +173,31 @@ class Translator {
     if (peek() == '^') out_ += take();
     if (peek() == ']') refuse("] as the first character of a class");
     bool first = true;
+    bool in_range = false;  // behind a hyphen that could span a range
     while (peek() != ']') {
       if (done()) refuse("a class without ]");
       if (peek() == '[') refuse("[ inside a class (write \\[)");
       if (at("&&")) refuse("&& inside a class");
-      if (peek() != '\\') {
-        out_ += take();
+      if (peek() == '\\') {
+        class_escape(in_range);
+        in_range = false;
       } else {
-        class_escape(first);
+        in_range = peek() == '-' && !first;
+        out_ += take();
       }
       first = false;
     }
     out_ += take();
   }
 
-  void class_escape(bool first) {
+  void class_escape(bool in_range) {
     const char c = peek(1);
     const bool is_set = c == 'p' || c == 'P' || c == 's' || c == 'S' || c == 'd' || c == 'D';
     if (!is_set) {
       if (!character_escape()) refuse("escape \\" + std::string(1, c == '\0' ? ' ' : c) + " inside a class");
       return;
     }
-    // A set at the end of a range: the engines differ.
-    const char before = pattern_[at_ - 2];
-    if (!first && pattern_[at_ - 1] == '-' && before != '[' && before != '\\')
-      refuse("- in front of a set inside a class");
+    if (in_range) refuse("- in front of a set inside a class");  // the engines differ
     if (c == 'p' || c == 'P') {
       property();
     } else {

@@ -163,7 +163,7 @@ std::string columns(std::int64_t a, std::int64_t b, char symbol) {
   return text;
 }
 
-// A worked answer, short and regular, made for tiny models: its thinking uses only digits and + - * = ; , c w space.
+// A worked answer, short and regular, made for tiny models: its thinking uses only digits and + - * = ;
 std::string completion_of(const Problem& problem, const TaskOptions& options) {
   const std::int64_t a = problem.operands[0];
   const std::int64_t b = problem.operands[1];

@@ -152,7 +152,13 @@ Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet
       for (std::size_t k = 0; k < rewards.size(); ++k) {
         const double score = group.rewards[c][k];
         spreads[k].add(score);
-        if (rewards.weight(k, step) != 0 && !std::isnan(score)) sum += rewards.weight(k, step) * score;
+        const double weight = rewards.weight(k, step);
+        if (weight == 0 || group.absent[k]) continue;
+        if (!std::isnan(score)) {
+          sum += weight * score;
+        } else if (rewards.missing(k) == MissingReward::Exclude) {
+          sum = std::numeric_limits<double>::quiet_NaN();
+        }
       }
       total.add(sum);
     }

@@ -132,6 +132,8 @@ TEST_F(Config, ErrorsNamePlaceFieldExpectedAndGot) {
   EXPECT_EQ(complaint(kMinimal + "grpo: {stop: x}"), "r.yaml:4:14: grpo.stop: expected a list of texts, got \"x\"");
   EXPECT_EQ(complaint("rewards: [{name: a, weight: x}]"),
             "r.yaml:1:29: rewards.0.weight: expected a number, got \"x\"");
+  EXPECT_EQ(complaint("rewards: [{name: a, weight: .inf}]"),
+            "r.yaml:1:29: rewards.0.weight: expected a number, got infinity");
   EXPECT_EQ(complaint("- a\n"), "r.yaml:1:1: expected keys and values, got a list");
   EXPECT_EQ(complaint("name: [1\n").substr(0, 7), "r.yaml:");
 }

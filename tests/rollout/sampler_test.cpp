@@ -312,8 +312,8 @@ TEST_F(SamplerTest, IdsThatTheTokenizerLacksWriteNothing) {
   const std::vector<SampleRequest> requests = ask(random_ids(6, 4), 40);
   bool any = false;
   for (const std::vector<std::string>& stop : {std::vector<std::string>{}, std::vector<std::string>{"777"}}) {
-    for (const Completion& completion :
-         sampler_.generate(requests, {.max_new_tokens = 12, .stop = stop, .ignore_eos = true})[0]) {
+    const Results results = sampler_.generate(requests, {.max_new_tokens = 12, .stop = stop, .ignore_eos = true});
+    for (const Completion& completion : results[0]) {
       std::vector<std::int32_t> known;
       for (const std::int32_t id : completion.ids)
         if (id < 40) known.push_back(id);

@@ -22,7 +22,7 @@ inline Tokenizer tiny_tokenizer() {
   options.vocab_size = 40;
   options.special_tokens = {"<eos>"};
   options.atomic_tokens = {"<think>", "</think>", "<answer>", "</answer>"};
-  options.alphabet = "0123456789+=: aeimnrstuy";
+  options.alphabet = "0123456789+=: aeimnrstuvy";
   const std::vector<std::string> texts = {"user:3+4=", "assistant: 7", "nineteen + ninety = seventy"};
   const Json config = Json::Object{
       {"eos_token", "<eos>"},

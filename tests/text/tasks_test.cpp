@@ -97,16 +97,17 @@ TEST(MakeTasks, WorkedAdditionGoesByColumns) {
   }
   EXPECT_EQ(completions.at("47+85="),
             "<think>7+5+0=12;4+8+1=13;</think><answer>132</answer>");
-  EXPECT_EQ(completions.at("3+4="), "<think>3+4+0=7 w7 c0;</think><answer>7</answer>");
+  EXPECT_EQ(completions.at("3+4="), "<think>3+4+0=07;</think><answer>7</answer>");
   EXPECT_EQ(completions.at("0+10="), "<think>0+0+0=00;0+1+0=01;</think><answer>10</answer>");
   for (const auto& [question, completion] : completions) {
     const std::size_t end = completion.find("</think>");
     const std::string thinking = completion.substr(7, end - 7);
-    ASSERT_EQ(thinking.find_first_not_of("0123456789+-*=;,cw "), std::string::npos) << thinking;
-    std::string digits;  // after each w, from the right
-    for (std::size_t at = thinking.find('w'); at != std::string::npos; at = thinking.find('w', at + 1)) {
-      digits.insert(digits.begin(), thinking[at + 1]);
+    ASSERT_EQ(thinking.find_first_not_of("0123456789+=;"), std::string::npos) << thinking;
+    std::string digits;  // the last digit of each column, from the right, behind the last carry
+    for (std::size_t at = thinking.find(';'); at != std::string::npos; at = thinking.find(';', at + 1)) {
+      digits.insert(digits.begin(), thinking[at - 1]);
     }
+    digits.insert(digits.begin(), thinking[thinking.size() - 3]);
     ASSERT_EQ(completion.substr(end + 8), "<answer>" + std::to_string(std::stoi(digits)) + "</answer>") << question;
   }
 }
@@ -123,7 +124,7 @@ TEST(MakeTasks, OtherWorkedAnswers) {
     return "";
   };
   EXPECT_EQ(completion("subtraction", "52-17="), "<think>2-7-0=15;5-1-1=03;</think><answer>35</answer>");
-  EXPECT_EQ(completion("subtraction", "3-15="), "<think>5-3-0=2 w2 c0;1-0-0=1 w1 c0;</think><answer>-12</answer>");
+  EXPECT_EQ(completion("subtraction", "3-15="), "<think>5-3-0=02;1-0-0=01;</think><answer>-12</answer>");
   EXPECT_EQ(completion("multiplication", "12*34="), "<think>12*4=48;12*30=360;48+360=408;</think><answer>408</answer>");
   EXPECT_EQ(completion("multiplication", "7*0="), "<think>7*0=0;</think><answer>0</answer>");
 }

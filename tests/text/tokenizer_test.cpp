@@ -34,12 +34,18 @@ TEST(Tokenizer, Vocabulary) {
   EXPECT_EQ(tokenizer.chat_template(), "");
 }
 
-TEST(Tokenizer, IdsOutsideTheVocabularyAreErrors) {
-  const Tokenizer tokenizer = from_tree(chat_tree());
-  for (const std::int32_t id : {-1, 702, 2147483647}) {
-    EXPECT_NE(error_of([&] { tokenizer.decode(Ids{0, id}); }).find("id " + std::to_string(id)), std::string::npos);
-    EXPECT_NE(error_of([&] { tokenizer.token_bytes(id); }), "");
-    EXPECT_NE(error_of([&] { tokenizer.is_special(id); }), "");
+TEST(Tokenizer, IdsThatNoTokenHasGiveNothing) {
+  Json tree = base_tree();
+  tree["model"]["vocab"]["far"] = 800;  // 700, and 703 to 799, are nobody's
+  tree["added_tokens"] = Json::List{added_token("<|end|>", 701), added_token("<think>", 702, false)};
+  const Tokenizer tokenizer = from_tree(tree);
+  EXPECT_EQ(tokenizer.vocab_size(), 801);
+  for (const std::int32_t id : {-1, 700, 799, 801, 2147483647}) {
+    EXPECT_EQ(tokenizer.decode(Ids{701, id, 702}), "<|end|><think>");
+    EXPECT_EQ(tokenizer.token_bytes(id), "");
+    EXPECT_FALSE(tokenizer.is_special(id));
+    Tokenizer::Stream stream(tokenizer, {.skip_special = true});
+    EXPECT_EQ(stream.push(id), "");
   }
 }
 
