@@ -41,7 +41,7 @@ head -n 500 "$dir/held-out-all.jsonl" >"$dir/held-out.jsonl"
 
 # evaluate MODEL: greedy accuracy on the held-out problems, as a JSON line.
 evaluate() { "$grpo" evaluate "$1" --data "$dir/held-out.jsonl" --run "$root/configs/quickstart-grpo.yaml" -k 1 --temperature 0; }
-percent() { python3 -c 'import json, sys; print(f"{100 * json.loads(sys.argv[1])["pass@1"]:.1f} %")' "$1"; }
+percent() { python3 -c 'import json, sys; print("%.1f %%" % (100 * json.loads(sys.argv[1])["pass@1"]))' "$1"; }
 sample() { sed -n 's/^{"question"\(.*\)$/{"prompt"\1/p' "$dir/held-out.jsonl" | head -n 1 | "$grpo" generate "$1" --temperature 0 --max-new-tokens 40 |
   python3 -c 'import json, sys; print(json.loads(sys.stdin.readline())["text"])'; }
 

@@ -40,10 +40,10 @@ fi
 # All 100 ordered pairs, split 70/30 with commuted twins together.
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-"$grpo" make-tasks "$dir/train.jsonl" "$dir/held-out.jsonl" --task addition --min 0 --max 9 --count 0 --held-out-share 0.3 --format 'What is {a} + {b}?'
+"$grpo" make-tasks "$dir/train.jsonl" "$dir/held-out.jsonl" --task addition --min 0 --max 9 --count 0 --held-out-share 0.3 --format 'What is {a} {op} {b}?'
 config=$root/configs/smollm2-addition.yaml
 evaluate() { "$grpo" evaluate "$1" --data "$dir/held-out.jsonl" --run "$config" -k "$draws" --temperature 1; }
-percent() { python3 -c 'import json, sys; r = json.loads(sys.argv[1]); print(f"{100 * r["pass@1"]:.1f} % +- {100 * r["stderr"]:.1f}")' "$1"; }
+percent() { python3 -c 'import json, sys; r = json.loads(sys.argv[1]); print("%.1f %% +- %.1f" % (100 * r["pass@1"], 100 * r["stderr"]))' "$1"; }
 
 before=$(evaluate "$model")
 echo "before: $(percent "$before")" >&2

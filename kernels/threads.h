@@ -8,8 +8,8 @@ namespace grpo::kernels {
 struct Team {
   int size = 1;
   // Calls task(arg, i) once for every i in [0, num_tasks), on any threads; returns when all are done.
-  void (*run)(int num_tasks, void (*task)(void* arg, int index), void* arg) = [](int num_tasks, void (*task)(void*, int),
-                                                                                void* arg) {
+  void (*run)(int num_tasks, void (*task)(void* arg, int index), void* arg) = [](int num_tasks,
+                                                                                 void (*task)(void*, int), void* arg) {
     for (int i = 0; i < num_tasks; ++i) task(arg, i);
   };
 
@@ -28,7 +28,8 @@ struct Team {
       const F& f;
       std::int64_t n, pieces;
     } job{f, n, pieces};
-    run(static_cast<int>(pieces),
+    run(
+        static_cast<int>(pieces),
         [](void* arg, int i) {
           const Job& j = *static_cast<const Job*>(arg);
           j.f(j.n * i / j.pieces, j.n * (i + 1) / j.pieces);

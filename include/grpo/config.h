@@ -31,35 +31,35 @@ enum class Schedule { Constant, Linear, Cosine, Step };
 enum class CheckOnPolicy { Exact, Tolerance, Off };
 
 struct ModelSection {
-  std::string path;                  // Hugging Face folder or GGUF file
-  DType dtype = DType::Float32;      // compute type; masters are always fp32
-  std::string tokenizer;             // folder or tokenizer.json; empty: the model's own
+  std::string path;              // Hugging Face folder or GGUF file
+  DType dtype = DType::Float32;  // compute type; masters are always fp32
+  std::string tokenizer;         // folder or tokenizer.json; empty: the model's own
 };
 
 struct DataSection {
-  std::string train;                 // JSONL
-  std::string prompt = "prompt";     // column of the question; `messages` columns are taken as they are
-  std::string answer = "answer";     // column of the reference answer
-  std::string messages = "messages"; // column of a conversation; wins over `prompt` where a row has it
-  std::string id;                    // column of the row id; empty: line number
+  std::string train;                                // JSONL
+  std::string prompt = "prompt";                    // column of the question; `messages` columns are taken as they are
+  std::string answer = "answer";                    // column of the reference answer
+  std::string messages = "messages";                // column of a conversation; wins over `prompt` where a row has it
+  std::string id;                                   // column of the row id; empty: line number
   TemplateKind template_kind = TemplateKind::Chat;  // key `template`
-  Json template_variables;           // key `template_variables`, object handed to the chat template
+  Json template_variables;                          // key `template_variables`, object handed to the chat template
   bool shuffle = true;
-  int max_prompt_length = 0;         // tokens; 0: the model's context less max_completion_length
-  int max_rows = 0;                  // 0: all
+  int max_prompt_length = 0;  // tokens; 0: the model's context less max_completion_length
+  int max_rows = 0;           // 0: all
 };
 
-struct RewardEntry {                 // one item of `rewards:` (contracts.md section 4)
+struct RewardEntry {  // one item of `rewards:` (contracts.md section 4)
   std::string name;
-  std::string type;                  // empty: name
+  std::string type;  // empty: name
   double weight = 1.0;
-  Json when;                         // {column: value or [values]}; null: every row
-  int schedule_start = 0;            // first step at which it counts
-  int schedule_end = 0;              // 0: never ends
+  Json when;               // {column: value or [values]}; null: every row
+  int schedule_start = 0;  // first step at which it counts
+  int schedule_end = 0;    // 0: never ends
   double timeout_s = 60;
   MissingReward missing = MissingReward::Exclude;
-  Json params;                       // object or null
-  std::string plugin;                // shared library; empty: linked in
+  Json params;         // object or null
+  std::string plugin;  // shared library; empty: linked in
 };
 
 struct AdvantageConfig {
@@ -74,9 +74,9 @@ struct LossConfig {
   LossType loss_type = LossType::Grpo;
   RatioLevel importance_sampling_level = RatioLevel::Token;
   double epsilon = 0.2;
-  std::optional<double> epsilon_high;      // unset: epsilon (cispo: required)
-  std::optional<double> delta;             // cap on the unclipped ratio; unset: off
-  std::optional<double> dual_clip;         // c > 1 for A < 0; unset: off
+  std::optional<double> epsilon_high;  // unset: epsilon (cispo: required)
+  std::optional<double> delta;         // cap on the unclipped ratio; unset: off
+  std::optional<double> dual_clip;     // c > 1 for A < 0; unset: off
   double beta = 0.001;
   KlEstimator kl_estimator = KlEstimator::K3;
   bool use_bias_correction_kl = false;
@@ -91,76 +91,76 @@ struct LossConfig {
 };
 
 struct GrpoSection {
-  AdvantageConfig advantage;               // keys stand directly in `grpo:`
-  LossConfig loss;                         // likewise
+  AdvantageConfig advantage;  // keys stand directly in `grpo:`
+  LossConfig loss;            // likewise
   int num_generations = 8;
-  int prompts_per_step = 8;                // per optimiser step
-  int steps_per_generation = 1;            // optimiser steps served by one rollout (minibatches)
-  int num_iterations = 1;                  // mu
+  int prompts_per_step = 8;      // per optimiser step
+  int steps_per_generation = 1;  // optimiser steps served by one rollout (minibatches)
+  int num_iterations = 1;        // mu
   MinibatchSplit minibatch_split = MinibatchSplit::Groups;
   double temperature = 1.0;
   double top_p = 1.0;
   int top_k = 0;
   double min_p = 0.0;
-  std::vector<std::string> stop;           // stop strings
-  int ref_sync_steps = 0;                  // replace the reference every N steps; 0: never (TRL: ref_model_sync_steps)
-  double ref_mixup_alpha = 1.0;            // ref <- alpha policy + (1 - alpha) ref
+  std::vector<std::string> stop;  // stop strings
+  int ref_sync_steps = 0;         // replace the reference every N steps; 0: never (TRL: ref_model_sync_steps)
+  double ref_mixup_alpha = 1.0;   // ref <- alpha policy + (1 - alpha) ref
   CheckOnPolicy check_on_policy = CheckOnPolicy::Exact;
-  int cache_tokens = 0;                    // token budget of live sequences; 0: 65536
-  int micro_batch_tokens = 0;              // tokens per micro-batch of the update; 0: 8192
+  int cache_tokens = 0;        // token budget of live sequences; 0: 65536
+  int micro_batch_tokens = 0;  // tokens per micro-batch of the update; 0: 8192
 };
 
 struct SftSection {
-  int batch_size = 32;                     // conversations (rows) per optimiser step
-  int max_length = 2048;                   // longer rows are an error unless drop_long
+  int batch_size = 32;    // conversations (rows) per optimiser step
+  int max_length = 2048;  // longer rows are an error unless drop_long
   bool drop_long = false;
-  int micro_batch_tokens = 0;              // 0: 8192
+  int micro_batch_tokens = 0;  // 0: 8192
 };
 
 struct OptimizerSection {
   double learning_rate = 1e-6;
   Schedule schedule = Schedule::Constant;  // TRL: lr_scheduler_type
   int warmup_steps = 0;
-  double min_lr_ratio = 0.0;               // floor of linear and cosine, as a share of learning_rate
-  int step_size = 0;                       // `step`: every N steps times step_gamma
+  double min_lr_ratio = 0.0;  // floor of linear and cosine, as a share of learning_rate
+  int step_size = 0;          // `step`: every N steps times step_gamma
   double step_gamma = 0.5;
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;
   double weight_decay = 0.0;
-  double max_grad_norm = 1.0;              // 0: no clipping
+  double max_grad_norm = 1.0;  // 0: no clipping
 };
 
 struct EvalSection {
-  std::string data;                        // JSONL; empty: no evaluation
-  int every = 0;                           // steps; 0: only after the last step
+  std::string data;  // JSONL; empty: no evaluation
+  int every = 0;     // steps; 0: only after the last step
   int num_generations = 1;
   double temperature = 0.0;
-  int max_prompts = 0;                     // 0: all
+  int max_prompts = 0;  // 0: all
 };
 
 struct RunConfig {
   std::string name = "run";
   RunKind kind = RunKind::Grpo;
-  std::string preset;                      // applied before the file's own values
+  std::string preset;  // applied before the file's own values
   std::int64_t seed = 42;
   int max_steps = 100;
-  std::string output_dir;                  // empty: runs/<name>
+  std::string output_dir;  // empty: runs/<name>
   std::string device = "auto";
-  int threads = 0;                         // 0: all cores that the process may use
+  int threads = 0;  // 0: all cores that the process may use
   ModelSection model;
   DataSection data;
   std::vector<RewardEntry> rewards;
   double max_failure_fraction = 0.1;
-  std::string think = "auto";              // auto, required, none
+  std::string think = "auto";  // auto, required, none
   GrpoSection grpo;
   SftSection sft;
   OptimizerSection optimizer;
   EvalSection eval;
-  int save_every = 0;                      // steps; 0: only at the end
-  int log_completions = 4;                 // completions of each step written to completions.jsonl per group; 0: none
+  int save_every = 0;       // steps; 0: only at the end
+  int log_completions = 4;  // completions of each step written to completions.jsonl per group; 0: none
 
-  std::string source;                      // file it came from ("" when built in code); paths are relative to it
+  std::string source;  // file it came from ("" when built in code); paths are relative to it
 };
 
 enum class Command { Train, Score, Evaluate };

@@ -11,7 +11,8 @@ namespace grpo {
 
 enum class Reduce { Sum, Min, Max };
 
-// Collectives over `size()` ranks; every rank makes the same calls in the same order. Movable handle; used by one thread.
+// Collectives over `size()` ranks; every rank makes the same calls in the same order. Movable handle; used by one
+// thread.
 class GRPO_API Communicator {
  public:
   // The launcher's ranks, or one. A launcher this build cannot serve is an Error.

@@ -34,11 +34,10 @@ namespace detail {
 }  // namespace grpo
 
 // What a caller can get wrong. `message` (a std::string) is built only on failure.
-#define GRPO_CHECK(condition, message)           \
-  do {                                           \
+#define GRPO_CHECK(condition, message)              \
+  do {                                              \
     if (!(condition)) throw ::grpo::Error(message); \
   } while (false)
 
 // What only we can get wrong; always on.
-#define GRPO_ASSERT(condition) \
-  ((condition) ? void() : ::grpo::detail::assertion_failed(#condition, __FILE__, __LINE__))
+#define GRPO_ASSERT(condition) ((condition) ? void() : ::grpo::detail::assertion_failed(#condition, __FILE__, __LINE__))

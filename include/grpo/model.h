@@ -19,7 +19,7 @@ namespace grpo {
 
 // Architecture, as a Hugging Face config.json or GGUF metadata gives it.
 struct ModelConfig {
-  std::string family = "llama";       // Hugging Face model_type
+  std::string family = "llama";  // Hugging Face model_type
   std::int64_t vocab_size = 0;
   std::int64_t hidden_size = 0;
   std::int64_t intermediate_size = 0;
@@ -43,8 +43,8 @@ GRPO_API std::int64_t num_parameters(const ModelConfig& config);
 // Throws Error when the tokenizer has ids that the model has no row for; a larger model (padding) is fine.
 GRPO_API void check_vocabulary(const ModelConfig& config, const Tokenizer& tokenizer);
 
-// Tokens of a forward: flat, no padding. Without a cache each sequence stands alone or continues `prefix`; with a cache each
-// appends to cache sequence `cache`.
+// Tokens of a forward: flat, no padding. Without a cache each sequence stands alone or continues `prefix`; with a cache
+// each appends to cache sequence `cache`.
 struct BatchSequence {
   std::int64_t begin = 0, end = 0;
   std::int32_t prefix = -1;
@@ -62,7 +62,8 @@ GRPO_API std::string resolve_model_path(const std::string& path);
 
 class CausalLM;
 
-// Keys and values of live sequences in blocks of 32 positions. A fork shares whole blocks and copies the partial last one.
+// Keys and values of live sequences in blocks of 32 positions. A fork shares whole blocks and copies the partial last
+// one.
 class GRPO_API KvCache {
  public:
   KvCache(const CausalLM& model, std::int64_t capacity_tokens);  // rounded up to blocks; allocated as used
@@ -110,7 +111,7 @@ class GRPO_API CausalLM {
   DType dtype() const;
   // Final normed hidden states [T, D] of the batch's tokens. With a cache: appends, no gradient.
   at::Tensor forward(const TokenBatch& batch, KvCache* cache = nullptr) const;
-  Parameter& head() const;                        // [V, D]; the embedding when tied
+  Parameter& head() const;                            // [V, D]; the embedding when tied
   const std::vector<Parameter*>& parameters() const;  // in file order, each once
   Parameter& parameter(const std::string& name) const;
 
@@ -128,7 +129,8 @@ struct NamedTensor {
   std::string name;
   at::Tensor tensor;
 };
-GRPO_API void save_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors, const Json& metadata = {});
+GRPO_API void save_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
+                               const Json& metadata = {});
 // Tensors keep the mapping alive and are not to be written to. Every header rule is checked (offsets, gaps, overlaps,
 // duplicates, sizes).
 GRPO_API std::vector<NamedTensor> load_safetensors(const std::string& path, Json* metadata = nullptr);

@@ -31,11 +31,11 @@ struct RolloutGroup {
   std::int64_t weights_version = 0;          // optimiser steps behind the weights that sampled it
 };
 
-// Where a draw's randomness comes from: with the sample's index and the token's position, a full address. The same address
-// gives the same text whatever the batch, the order or the rank.
+// Where a draw's randomness comes from: with the sample's index and the token's position, a full address. The same
+// address gives the same text whatever the batch, the order or the rank.
 struct SampleAddress {
   std::int64_t seed = 42;
-  std::uint32_t stage = 0;   // kStage* below
+  std::uint32_t stage = 0;  // kStage* below
   std::uint64_t step = 0;
   std::uint64_t row = 0;
   std::uint64_t occurrence = 0;  // of the same row within the step
@@ -50,18 +50,20 @@ struct SampleRequest {
 
 struct SamplerOptions {
   double temperature = 1.0;
-  std::int32_t top_k = 0;         // 0: off
-  double top_p = 1.0;             // 1: off
-  double min_p = 0.0;             // 0: off
+  std::int32_t top_k = 0;             // 0: off
+  double top_p = 1.0;                 // 1: off
+  double min_p = 0.0;                 // 0: off
   std::int64_t max_new_tokens = 512;  // less where the context ends first
-  std::vector<std::string> stop;  // stop strings
-  bool ignore_eos = false;        // stop ids are ordinary tokens
+  std::vector<std::string> stop;      // stop strings
+  bool ignore_eos = false;            // stop ids are ordinary tokens
   std::int64_t cache_tokens = 65536;  // bound on cached tokens of live sequences
-  std::function<void(std::int64_t finished, std::int64_t total, std::int64_t tokens)> progress;  // after every decode step
+  std::function<void(std::int64_t finished, std::int64_t total, std::int64_t tokens)>
+      progress;                     // after every decode step
   std::function<bool()> cancelled;  // true: what is unfinished ends as Cancelled
 };
 
-// Uses the model's own forward: same code and weights as training. `tokenizer` may be null: no text and no stop strings.
+// Uses the model's own forward: same code and weights as training. `tokenizer` may be null: no text and no stop
+// strings.
 class GRPO_API Sampler {
  public:
   Sampler(const CausalLM& model, const Tokenizer* tokenizer);

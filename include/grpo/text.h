@@ -30,20 +30,20 @@ GRPO_API FinishReason finish_reason_from(std::string_view name);  // throws Erro
 
 // What a row of a dataset becomes. Token ids are the record; text is for people and rewards.
 struct Prompt {
-  std::uint64_t row = 0;             // index in the dataset: the address of its randomness
-  std::string id;                    // the row's id column, else "line N"
-  std::string text;                  // the rendered prompt, as encoded
-  std::vector<Message> messages;     // empty for plain prompts
+  std::uint64_t row = 0;          // index in the dataset: the address of its randomness
+  std::string id;                 // the row's id column, else "line N"
+  std::string text;               // the rendered prompt, as encoded
+  std::vector<Message> messages;  // empty for plain prompts
   std::vector<std::int32_t> ids;
-  std::optional<std::string> answer; // the reference answer, numbers as written
-  Json columns;                      // the whole row
+  std::optional<std::string> answer;  // the reference answer, numbers as written
+  Json columns;                       // the whole row
 };
 
 // ---- tokenizer ----------------------------------------------------------------------------------------------
 
 struct EncodeOptions {
-  bool add_special = false;    // what the post-processor adds (BOS and the like)
-  bool parse_special = true;   // special tokens written in the text become their ids; false: they are plain text
+  bool add_special = false;   // what the post-processor adds (BOS and the like)
+  bool parse_special = true;  // special tokens written in the text become their ids; false: they are plain text
 };
 
 struct DecodeOptions {
@@ -62,10 +62,10 @@ class GRPO_API Tokenizer {
   // that is smallest in id order. Returns tokenizer.json text.
   struct TrainOptions {
     std::int32_t vocab_size = 1024;
-    std::vector<std::string> special_tokens;   // ids from 0, in this order
-    std::vector<std::string> atomic_tokens;    // ordinary added tokens (never split), after the special ones
+    std::vector<std::string> special_tokens;  // ids from 0, in this order
+    std::vector<std::string> atomic_tokens;   // ordinary added tokens (never split), after the special ones
     bool split_digits = true;
-    std::string alphabet;                      // non-empty: only these bytes instead of all 256
+    std::string alphabet;  // non-empty: only these bytes instead of all 256
   };
   static std::string train(std::span<const std::string> texts, const TrainOptions& options);
 
@@ -76,7 +76,8 @@ class GRPO_API Tokenizer {
   // Linear time in the text's length. Invalid UTF-8 is replaced by U+FFFD, as Python strings would have it. A byte
   // that has no token in a vocabulary without unk_token is dropped, as that library does (SmolLM2 lacks 21 bytes).
   std::vector<std::int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
-  // Text of the ids; incomplete UTF-8 becomes U+FFFD. An id that no token has (models pad their vocabulary) gives nothing.
+  // Text of the ids; incomplete UTF-8 becomes U+FFFD. An id that no token has (models pad their vocabulary) gives
+  // nothing.
   std::string decode(std::span<const std::int32_t> ids, const DecodeOptions& options = {}) const;
   // The raw bytes of one token (special tokens: their text).
   std::string_view token_bytes(std::int32_t id) const;
@@ -85,9 +86,9 @@ class GRPO_API Tokenizer {
   std::int32_t vocab_size() const;  // highest id + 1, added tokens included
   std::optional<std::int32_t> token_id(std::string_view token) const;
   std::optional<std::int32_t> bos_id() const;
-  std::optional<std::int32_t> eos_id() const;   // of tokenizer_config.json or GGUF
-  const std::string& chat_template() const;     // Jinja source, empty when the model has none
-  Json template_defaults() const;               // {"bos_token": ..., "eos_token": ..., ...} for ChatTemplate
+  std::optional<std::int32_t> eos_id() const;  // of tokenizer_config.json or GGUF
+  const std::string& chat_template() const;    // Jinja source, empty when the model has none
+  Json template_defaults() const;              // {"bos_token": ..., "eos_token": ..., ...} for ChatTemplate
   // Files to copy byte for byte into an export; for a GGUF source the tokenizer.json made from its metadata.
   struct File {
     std::string name;
@@ -162,8 +163,8 @@ class GRPO_API PromptBuilder {
 // The verbatim R1-Zero prompt (R1 paper, table 1) around a question.
 GRPO_API std::string r1_zero_prompt(std::string_view question);
 
-// Rows of a JSONL file, in memory, each with its line number. An empty file, a bad row, or a row that is no object is an
-// Error naming file:line.
+// Rows of a JSONL file, in memory, each with its line number. An empty file, a bad row, or a row that is no object is
+// an Error naming file:line.
 class GRPO_API Dataset {
  public:
   static Dataset load(const std::string& path, int max_rows = 0);
@@ -194,17 +195,17 @@ class GRPO_API RowOrder {
 // ---- arithmetic tasks -------------------------------------------------------------------------------------------
 
 struct TaskOptions {
-  std::string task = "addition";    // addition, subtraction, multiplication, chain_sum, countdown
+  std::string task = "addition";  // addition, subtraction, multiplication, chain_sum, countdown
   std::int64_t min_value = 0;
   std::int64_t max_value = 99;
-  int count = 1000;                 // rows; 0: every distinct problem (addition, subtraction, multiplication)
+  int count = 1000;  // rows; 0: every distinct problem (addition, subtraction, multiplication)
   std::int64_t seed = 0;
-  double held_out = 0.1;            // share, by hash of the unordered operands: commuted twins stay together
-  bool worked = false;              // also `completion`: a worked answer in <think>/<answer> form (for SFT)
+  double held_out = 0.1;               // share, by hash of the unordered operands: commuted twins stay together
+  bool worked = false;                 // also `completion`: a worked answer in <think>/<answer> form (for SFT)
   std::string format = "{a}{op}{b}=";  // question text
 };
 struct TaskSplit {
-  std::vector<Json> train;          // {"question", "answer", "a", "b"[, "completion"]}
+  std::vector<Json> train;  // {"question", "answer", "a", "b"[, "completion"]}
   std::vector<Json> held_out;
 };
 GRPO_API TaskSplit make_tasks(const TaskOptions& options);

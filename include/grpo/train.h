@@ -1,4 +1,5 @@
-// Training: packing, the optimiser, checkpoints, metrics, and the trainer that joins model, rollout, reward and algorithm.
+// Training: packing, the optimiser, checkpoints, metrics, and the trainer that joins model, rollout, reward and
+// algorithm.
 #pragma once
 
 #include <cstdint>
@@ -20,22 +21,22 @@ namespace grpo {
 
 // ---- packing --------------------------------------------------------------------------------------------------------
 
-// A micro-batch: flat tokens, each prompt once, its answers linked to it. Target n is predicted by hidden row rows[n]; an
-// answer's first token by its prompt's last row, and an answer's last token needs no row of its own.
+// A micro-batch: flat tokens, each prompt once, its answers linked to it. Target n is predicted by hidden row rows[n];
+// an answer's first token by its prompt's last row, and an answer's last token needs no row of its own.
 struct PackedBatch {
   TokenBatch tokens;
-  std::vector<std::int32_t> rows, targets;      // [N]
-  std::vector<std::int64_t> offsets;            // [answers + 1] into the targets
-  std::vector<std::uint8_t> mask;               // [N]
-  std::vector<double> sampler_logps;            // [N] as sampled
-  std::vector<double> old_logps, ref_logps;     // [N]; empty: not there
-  std::vector<double> advantages;               // [N]
+  std::vector<std::int32_t> rows, targets;   // [N]
+  std::vector<std::int64_t> offsets;         // [answers + 1] into the targets
+  std::vector<std::uint8_t> mask;            // [N]
+  std::vector<double> sampler_logps;         // [N] as sampled
+  std::vector<double> old_logps, ref_logps;  // [N]; empty: not there
+  std::vector<double> advantages;            // [N]
 };
 
 struct PackOptions {
-  std::int64_t max_tokens = 8192;               // per micro-batch; one answer with its prompt may exceed it
-  bool share_prefix = true;                     // false: every answer carries a copy of its prompt
-  bool mask_truncated = false;                  // answers that ended by length leave the loss
+  std::int64_t max_tokens = 8192;  // per micro-batch; one answer with its prompt may exceed it
+  bool share_prefix = true;        // false: every answer carries a copy of its prompt
+  bool mask_truncated = false;     // answers that ended by length leave the loss
 };
 
 // One answer of a group.
@@ -48,13 +49,15 @@ GRPO_API std::vector<PackedBatch> pack(const std::vector<AnswerRef>& answers, co
 GRPO_API std::vector<PackedBatch> pack(const std::vector<RolloutGroup>& groups, const PackOptions& options = {});
 GRPO_API Denominators count_denominators(const std::vector<PackedBatch>& batches);
 
-// Log-probs of a packed batch's targets: forward and fused head in one call. Grad mode decides whether a graph is built.
+// Log-probs of a packed batch's targets: forward and fused head in one call. Grad mode decides whether a graph is
+// built.
 GRPO_API TokenLogprobs batch_logprobs(const CausalLM& model, const PackedBatch& batch, double temperature,
                                       bool entropy = false);
 // The views of a packed batch that policy_loss takes.
 GRPO_API LossBatch loss_batch(const PackedBatch& batch);
 
-// ---- optimiser -------------------------------------------------------------------------------------------------------
+// ---- optimiser
+// -------------------------------------------------------------------------------------------------------
 
 GRPO_API double learning_rate_at(const OptimizerSection& config, std::int64_t step, std::int64_t max_steps);
 
@@ -82,7 +85,8 @@ class GRPO_API Optimizer {
   std::unique_ptr<Impl> impl_;
 };
 
-// ---- trainer -------------------------------------------------------------------------------------------------------------
+// ---- trainer
+// -------------------------------------------------------------------------------------------------------------
 
 struct RolloutReport {
   std::int64_t step = 0;
@@ -112,7 +116,8 @@ class GRPO_API Trainer {
   void add_sink(std::unique_ptr<MetricSink> sink);
 
   enum class Start { Fresh, Resume };
-  // All steps up to max_steps, with evaluation, checkpoints and the run folder's files. Fresh refuses a folder that holds a run.
+  // All steps up to max_steps, with evaluation, checkpoints and the run folder's files. Fresh refuses a folder that
+  // holds a run.
   void run(Start start = Start::Fresh);
   // One optimiser step without touching the run folder (no files, no evaluation).
   Metrics step();

@@ -120,7 +120,7 @@ class AdvantageComputation {
     }
   }
 
-  // Weighted sums (eq. 1). Missing values: contracts, section 3.
+  // Weighted sums (eq. 1); docs/algorithms.md has the table of missing values.
   void sum_group(std::size_t g) {
     std::vector<double> fill(in_.num_rewards, 0.0);  // zero: TRL's nansum
     for (std::size_t k = 0; k < in_.num_rewards; ++k)
@@ -278,7 +278,7 @@ std::vector<std::vector<double>> process_advantages(std::span<const StepReward> 
       0, static_cast<std::int64_t>(steps.size()),
       [&](std::int64_t i) { return steps[static_cast<std::size_t>(i)].reward; }, config.ddof, scale);
   if (!all.has_spread) return result;
-  for (const StepReward& step : steps) {
+  for (const StepReward& step : steps) {  // eq. 5
     const double normalized = config.scale_rewards == ScaleRewards::None
                                   ? step.reward - all.mean
                                   : (step.reward - all.mean) / (all.deviation + config.eps);

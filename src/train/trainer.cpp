@@ -23,6 +23,7 @@ ThinkMode think_mode_of(const std::string& name) {
 
 RunConfig checked(RunConfig config) {
   check_rules(config, Command::Train, nullptr, RewardsFrom::FileOrCode);
+  GRPO_CHECK(config.device != "cuda", "device: this version trains on the CPU only; expected auto or cpu, got cuda");
   set_threads(config.threads);
   return config;
 }

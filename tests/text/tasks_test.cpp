@@ -95,8 +95,7 @@ TEST(MakeTasks, WorkedAdditionGoesByColumns) {
   for (const Json& row : all_rows(make_tasks(options))) {
     completions[row.at("question").as_string()] = row.at("completion").as_string();
   }
-  EXPECT_EQ(completions.at("47+85="),
-            "<think>7+5+0=12;4+8+1=13;</think><answer>132</answer>");
+  EXPECT_EQ(completions.at("47+85="), "<think>7+5+0=12;4+8+1=13;</think><answer>132</answer>");
   EXPECT_EQ(completions.at("3+4="), "<think>3+4+0=07;</think><answer>7</answer>");
   EXPECT_EQ(completions.at("0+10="), "<think>0+0+0=00;0+1+0=01;</think><answer>10</answer>");
   for (const auto& [question, completion] : completions) {

@@ -49,6 +49,13 @@ TEST(Tokenizer, IdsThatNoTokenHasGiveNothing) {
   }
 }
 
+TEST(Tokenizer, TheLongestAddedTokenWins) {
+  Json tree = base_tree();
+  tree["added_tokens"] = Json::List{added_token("<a", 700), added_token("<a>>", 701), added_token("<a>", 702)};
+  const Tokenizer tokenizer = from_tree(tree);
+  EXPECT_EQ(tokenizer.encode("<a<a><a>>"), (Ids{700, 702, 701}));
+}
+
 TEST(Tokenizer, InvalidUtf8BecomesReplacementCharacters) {
   // Left: bytes; right: bytes.decode("utf-8", errors="replace") of Python.
   const std::pair<std::string, std::string> cases[] = {

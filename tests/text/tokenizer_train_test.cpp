@@ -55,6 +55,18 @@ TEST(TokenizerTrain, TokensComeInTheirOrder) {
   EXPECT_EQ(tokenizer.decode(tokenizer.encode("0<think>1"), {.skip_special = true}), "0<think>1");
 }
 
+TEST(TokenizerTrain, AMergeNeverTakesTheTextOfAnotherToken) {
+  // " a" would be written as this atomic token is.
+  Tokenizer::TrainOptions options;
+  options.vocab_size = 5;
+  options.atomic_tokens = {"\u0120a"};
+  options.alphabet = " ab";
+  const std::vector<std::string> texts = {"b a a a"};
+  const Tokenizer tokenizer = Tokenizer::from_json(Tokenizer::train(texts, options));
+  EXPECT_EQ(tokenizer.vocab_size(), 4);
+  EXPECT_EQ(tokenizer.encode(" a"), (std::vector<std::int32_t>{1, 2}));
+}
+
 TEST(TokenizerTrain, RefusesWhatCannotBe) {
   const std::vector<std::string> texts = {"ab c"};
   auto message = [&](std::int32_t vocab_size, const std::vector<std::string>& special,

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using Run = OpsTest;
+using RunFiles = OpsTest;
 
 class Collector final : public MetricSink {
  public:
@@ -33,7 +33,7 @@ std::vector<Metrics> metrics_of(const RunConfig& config, int steps) {
   return result;
 }
 
-TEST_F(Run, WritesItsFilesAndTellsTheProgram) {
+TEST_F(RunFiles, WritesItsFilesAndTellsTheProgram) {
   const TinyRun run;
   RunConfig config = run.grpo();
   config.log_completions = 3;
@@ -137,7 +137,7 @@ TEST_F(Run, WritesItsFilesAndTellsTheProgram) {
   EXPECT_EQ(read_jsonl(run.path("run/completions.jsonl")).size(), 18u);
 }
 
-TEST_F(Run, LearningRatesFollowTheSchedule) {
+TEST_F(RunFiles, LearningRatesFollowTheSchedule) {
   const TinyRun run;
   RunConfig config = run.grpo(4);
   config.optimizer.schedule = Schedule::Cosine;
@@ -148,7 +148,7 @@ TEST_F(Run, LearningRatesFollowTheSchedule) {
 }
 
 // One rollout serves 2 minibatches x 2 iterations; only its first update is on policy.
-TEST_F(Run, MinibatchesAndIterationsUseTheSamplersLogprobs) {
+TEST_F(RunFiles, MinibatchesAndIterationsUseTheSamplersLogprobs) {
   const TinyRun run;
   for (const MinibatchSplit split : {MinibatchSplit::Groups, MinibatchSplit::Completions}) {
     RunConfig config = run.grpo(8);
@@ -168,7 +168,7 @@ TEST_F(Run, MinibatchesAndIterationsUseTheSamplersLogprobs) {
   }
 }
 
-TEST_F(Run, MinibatchesOfGroupsKeepAPromptsAnswersTogether) {
+TEST_F(RunFiles, MinibatchesOfGroupsKeepAPromptsAnswersTogether) {
   const TinyRun run;
   RunConfig config = run.grpo(2);
   config.grpo.prompts_per_step = 2;
@@ -190,7 +190,7 @@ TEST_F(Run, MinibatchesOfGroupsKeepAPromptsAnswersTogether) {
   EXPECT_NE(norms[0], norms[1]);
 }
 
-TEST_F(Run, TheReferenceStaysUnlessItIsReplaced) {
+TEST_F(RunFiles, TheReferenceStaysUnlessItIsReplaced) {
   const TinyRun run;
   RunConfig config = run.grpo(3);
   config.grpo.loss.beta = 0.1;
@@ -204,7 +204,7 @@ TEST_F(Run, TheReferenceStaysUnlessItIsReplaced) {
   EXPECT_EQ(metrics[2].at("kl"), 0);
 }
 
-TEST_F(Run, TheReferenceMovesByItsShare) {
+TEST_F(RunFiles, TheReferenceMovesByItsShare) {
   const TinyRun run;
   RunConfig config = run.grpo(1);
   config.grpo.loss.beta = 0.1;
@@ -227,7 +227,7 @@ TEST_F(Run, TheReferenceMovesByItsShare) {
   }
 }
 
-TEST_F(Run, EvaluatesAtItsIntervalAndAtTheEnd) {
+TEST_F(RunFiles, EvaluatesAtItsIntervalAndAtTheEnd) {
   const TinyRun run;
   for (int i = 0; i < 5; ++i) run.add_row(i, 9, "eval.jsonl");
   RunConfig config = run.grpo(5);
@@ -245,7 +245,7 @@ TEST_F(Run, EvaluatesAtItsIntervalAndAtTheEnd) {
   EXPECT_EQ(read_jsonl(run.path("run/metrics.jsonl")).back().at("eval_reward").as_double(), first.at("eval_reward"));
 }
 
-TEST_F(Run, EvaluationDoesNotChangeTraining) {
+TEST_F(RunFiles, EvaluationDoesNotChangeTraining) {
   const TinyRun run;
   run.add_row(1, 9, "eval.jsonl");
   RunConfig config = run.grpo(2);
