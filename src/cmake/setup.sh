@@ -69,6 +69,7 @@ install_libtorch() {
   local wheel
   for wheel in "$wheels"/*.whl; do unzip -q -o "$wheel" -d "$unpacked"; done
   rm -rf "$torch"
+  chmod 755 "$unpacked"
   mv "$unpacked" "$torch"
   touch "$torch/.complete-$stamp"
   rm -rf "$wheels"

@@ -81,7 +81,6 @@ Verdict GroupCall::judge(const Reward& reward, const RewardInput& input) {
   {
     const std::lock_guard lock(mutex_);
     if (judged_[index]) return judged_[index]->verdict;
-    started_ = begin;
     judging_ = index;
   }
   Outcome outcome;
@@ -100,7 +99,7 @@ void GroupCall::finish(std::size_t index, Outcome outcome) {
   const std::lock_guard lock(mutex_);
   judged_[index] = std::move(outcome);
   judging_.reset();
-  started_ = Clock::now();
+  started_ = Clock::now();  // the next answer's clock
 }
 
 // `verdicts` are what score_group returned. An override that builds on the default may have changed the scores of the

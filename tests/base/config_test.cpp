@@ -206,6 +206,14 @@ TEST_F(Config, Overrides) {
   EXPECT_EQ(load(kMinimal, {"max_steps=1", "max_steps=2"}).max_steps, 2);
 }
 
+TEST_F(Config, OverridesReachIntoAPreset) {
+  const RunConfig config = load("model: {path: m}\ndata: {train: d}\n", {"rewards.1.weight=0.5", "preset=r1-zero"});
+  EXPECT_EQ(config.grpo.num_generations, 16);
+  ASSERT_EQ(config.rewards.size(), 2u);
+  EXPECT_EQ(config.rewards[1].name, "format");
+  EXPECT_EQ(config.rewards[1].weight, 0.5);
+}
+
 TEST_F(Config, BadOverrides) {
   EXPECT_EQ(complaint(kMinimal, {"grpo.beta"}), "override \"grpo.beta\": expected key=value");
   EXPECT_EQ(complaint(kMinimal, {"=1"}), "override \"=1\": expected key=value");
@@ -232,6 +240,7 @@ TEST_F(Config, CommandsNeedTheirFields) {
   EXPECT_NO_THROW(load("kind: sft\nmodel: {path: m}\ndata: {train: d}"));
   EXPECT_NO_THROW(load("rewards: [{name: a}]", {}, Command::Score));
   EXPECT_NO_THROW(load("rewards: [{name: a}]", {}, Command::Evaluate));
+  EXPECT_NO_THROW(load("rewards: [{name: a}]\ngrpo: {top_p: 0.9}", {}, Command::Score));  // a rule of training
   EXPECT_EQ(complaint("name: x", {}, Command::Score), "r.yaml: rewards: expected at least one for scoring, got none");
   EXPECT_EQ(complaint("name: x", {}, Command::Evaluate),
             "r.yaml: rewards: expected at least one for evaluation, got none");
@@ -352,6 +361,8 @@ TEST_F(Config, YamlOfAnyTreeReadsBack) {
     const Json tree = parse_json(text);
     EXPECT_EQ(parse_yaml(to_yaml(tree)), tree) << to_yaml(tree);
   }
+  const Json dashes = parse_json(R"({"a": "-", "b": "---", "c": "-5", "-": "-x"})");
+  EXPECT_EQ(parse_yaml(to_yaml(dashes)), dashes) << to_yaml(dashes);
   const Json infinite = parse_yaml("[.inf, -.inf]");
   EXPECT_EQ(parse_yaml(to_yaml(infinite)), infinite);
 }

@@ -49,6 +49,14 @@ TEST(Tokenizer, IdsThatNoTokenHasGiveNothing) {
   }
 }
 
+TEST(Tokenizer, IgnoreMergesTakesWholeWords) {
+  Json tree = base_tree();
+  tree["model"]["vocab"]["zqz"] = 700;  // no merge leads to it
+  EXPECT_EQ(from_tree(tree).encode("zqz zqz"), (Ids{89, 80, 89, 220, 89, 80, 89}));
+  tree["model"]["ignore_merges"] = true;
+  EXPECT_EQ(from_tree(tree).encode("zqz zqz"), (Ids{700, 220, 89, 80, 89}));  // " zqz" is another word
+}
+
 TEST(Tokenizer, TheLongestAddedTokenWins) {
   Json tree = base_tree();
   tree["added_tokens"] = Json::List{added_token("<a", 700), added_token("<a>>", 701), added_token("<a>", 702)};
