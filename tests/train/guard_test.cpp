@@ -174,7 +174,7 @@ TEST_F(BadInput, DataThatGivesNothingIsRefused) {
     expect_contains(refusal(config), {"empty.jsonl: expected at least one row"});
     tiny.write("bad.jsonl", "{\"question\": \"1+1=\", \"answer\": \"2\", \"completion\": \"2\"}\n{\"other\": 1}\n");
     config.data.train = tiny.path("bad.jsonl");
-    expect_contains(refusal(config), {"bad.jsonl:2", "question"});
+    expect_contains(refusal(config), {"bad.jsonl:2", "the row has: other"});
   }
   RunConfig config = tiny.grpo();
   config.data.max_prompt_length = 2;
@@ -206,8 +206,8 @@ TEST_F(BadInput, ModelsAndRewardsThatDoNotFitAreRefused) {
   expect_contains(refusal(config), {"nowhere"});
   ModelConfig small = tiny_model_config();
   small.vocab_size = 39;
-  const Tokenizer tokenizer = tiny_tokenizer();
-  CausalLM::init(small, 1, {}).save(tiny.path("small"), &tokenizer, DType::Float32);
+  CausalLM::init(small, 1, {}).save(tiny.path("small"), nullptr, DType::Float32);
+  config.model.tokenizer = tiny.grpo().model.path;
   config.model.path = tiny.path("small");
   expect_contains(refusal(config), {"39", "40"});
   config = tiny.grpo();
