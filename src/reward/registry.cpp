@@ -47,10 +47,11 @@ void register_reward(const std::string& type, RewardFactory factory) {
 }
 
 std::vector<std::string> reward_types() {
-  std::vector<std::string> names;
-  for (const BuiltinType& builtin : kBuiltinTypes) names.emplace_back(builtin.type);
   UserTypes& types = user_types();
   const std::lock_guard lock(types.mutex);
+  std::vector<std::string> names;
+  names.reserve(std::size(kBuiltinTypes) + types.factories.size());
+  for (const BuiltinType& builtin : kBuiltinTypes) names.emplace_back(builtin.type);
   for (const auto& [type, factory] : types.factories) names.push_back(type);
   return names;
 }

@@ -27,8 +27,8 @@ Json prepared(const Json& message) {
   const Json reasoning = given.at(*name);
   Json::Object named;
   if (!given.find("thinking")) named.emplace_back("thinking", reasoning);
-  for (auto& [key, value] : given.as_object()) {
-    named.emplace_back(key, key == "reasoning_content" ? reasoning : std::move(value));
+  for (const auto& [key, value] : given.as_object()) {
+    named.emplace_back(key, key == "reasoning_content" ? reasoning : value);
   }
   if (!given.find("reasoning_content")) named.emplace_back("reasoning_content", reasoning);
   return Json(std::move(named));
@@ -53,7 +53,7 @@ jinja::Value merged(std::initializer_list<const Json*> sources) {
     if (!source->is_object()) continue;
     for (const auto& [name, value] : source->as_object()) {
       const auto same = std::find_if(entries.begin(), entries.end(),
-                                     [&](const auto& entry) { return *entry.first.as_text() == name; });
+                                     [&key = name](const auto& entry) { return *entry.first.as_text() == key; });
       if (same != entries.end()) {
         same->second = jinja::from_json(value);
       } else {

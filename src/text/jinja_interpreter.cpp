@@ -267,7 +267,7 @@ void Interpreter::bind_macro(const Statement& macro, const Arguments& arguments)
   std::vector<bool> given(macro.parameters.size(), false);
   for (const auto& [name, value] : arguments.named) {
     const auto found = std::find_if(macro.parameters.begin(), macro.parameters.end(),
-                                    [&](const Parameter& parameter) { return parameter.name == name; });
+                                    [&key = name](const Parameter& parameter) { return parameter.name == key; });
     const auto index = static_cast<std::size_t>(found - macro.parameters.begin());
     if (found != macro.parameters.end() && index >= num_positional) {
       variables[name] = value;
