@@ -72,7 +72,7 @@ const Fields<LossConfig>& loss_fields() {
       number("epsilon", &S::epsilon, at_least(0), "the ratio is clipped below 1 - epsilon"),
       optional_number("epsilon_high", &S::epsilon_high, at_least(0),
                       "... and above 1 + epsilon_high; null: epsilon; cispo: the cap itself, required"),
-      optional_number("delta", &S::delta, above(1), "cap on the unclipped ratio, above 1 + epsilon; null: off"),
+      optional_number("delta", &S::delta, above(1), "cap on the unclipped ratio, above 1 + epsilon_high; null: off"),
       optional_number("dual_clip", &S::dual_clip, above(1),
                       "bound c of the loss where the advantage is negative; null: off"),
       number("beta", &S::beta, at_least(0), "weight of the KL term; 0: off, no reference policy"),

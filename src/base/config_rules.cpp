@@ -56,9 +56,10 @@ void check_loss(const Rules& rules, const LossConfig& loss) {
         loss.importance_sampling_level == RatioLevel::Sequence, "grpo.importance_sampling_level",
         "expected sequence with loss_type gspo, got " + std::string(enum_name(loss.importance_sampling_level)));
   }
+  const double high = loss.epsilon_high.value_or(loss.epsilon);
   rules.require(
-      !loss.delta || *loss.delta > 1 + loss.epsilon, "grpo.delta",
-      "expected a number above 1 + epsilon = " + shown(1 + loss.epsilon) + ", got " + shown(loss.delta.value_or(0)));
+      !loss.delta || *loss.delta > 1 + high, "grpo.delta",
+      "expected a number above 1 + epsilon_high = " + shown(1 + high) + ", got " + shown(loss.delta.value_or(0)));
   rules.require(!loss.dual_clip || *loss.dual_clip > 1, "grpo.dual_clip",
                 "expected a number above 1, got " + shown(loss.dual_clip.value_or(0)));
   rules.require(loss.sampler_correction_min <= loss.sampler_correction_max, "grpo.sampler_correction_min",

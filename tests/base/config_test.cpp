@@ -266,7 +266,7 @@ TEST_F(Config, RulesAcrossFields) {
   const std::pair<const char*, const char*> cases[] = {
       {"grpo: {loss_type: cispo}", "r.yaml: grpo.epsilon_high: expected a number >= 1 with loss_type cispo"},
       {"grpo: {loss_type: cispo, epsilon_high: 0.3}", "r.yaml:4:40: grpo.epsilon_high: expected a number >= 1"},
-      {"grpo: {delta: 1.2}", "grpo.delta: expected a number above 1 + epsilon = 1.2, got 1.2"},
+      {"grpo: {delta: 1.2}", "grpo.delta: expected a number above 1 + epsilon_high = 1.2, got 1.2"},
       {"grpo: {dual_clip: 1}", "grpo.dual_clip: expected a number > 1"},
       {"grpo: {loss_type: gspo, importance_sampling_level: token}", "expected sequence with loss_type gspo, got token"},
       {"grpo: {top_p: 0.9}", "grpo.top_p: expected 1: truncated sampling is not replayed by the loss"},
