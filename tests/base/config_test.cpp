@@ -287,6 +287,7 @@ TEST_F(Config, RulesAcrossFields) {
       {"grpo: {sampler_correction_max: 2}", "grpo.sampler_correction_max: has no effect"},
       {"grpo: {sampler_correction: token_mask, sampler_correction_min: 4}",
        "expected at most sampler_correction_max = 3.0"},
+      {"grpo: {sampler_correction: token_mask}", "grpo.sampler_correction: expected none for training"},
       {"optimizer: {schedule: step}", "optimizer.step_size: expected at least 1 with schedule step"},
       {"optimizer: {step_size: 5}", "optimizer.step_size: has no effect unless schedule is step"},
       {"optimizer: {step_gamma: 0.9}", "optimizer.step_gamma: has no effect unless schedule is step"},
