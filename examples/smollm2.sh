@@ -35,10 +35,10 @@ config=$root/configs/smollm2-addition.yaml
 evaluate() { "$grpo" evaluate "$1" --data "$dir/held-out.jsonl" --run "$config" -k "$draws" --temperature 1; }
 percent() { python3 -c 'import json, sys; r = json.loads(sys.argv[1]); print("%.1f %% +- %.1f" % (100 * r["pass@1"], 100 * r["stderr"]))' "$1"; }
 
-before=$(evaluate "$model")
+before=$(evaluate "$model" | tee "$dir/before.json")
 echo "before: $(percent "$before")" >&2
 "$grpo" train "$config" model.path="$model" data.train="$dir/train.jsonl" output_dir="$dir/grpo" ${steps:+max_steps="$steps"}
-after=$(evaluate "$dir/grpo")
+after=$(evaluate "$dir/grpo" | tee "$dir/after.json")
 "$grpo" export "$dir/grpo" "$dir/exported"
 cat <<TABLE
 
@@ -47,5 +47,5 @@ held-out one-digit additions, $draws draws each at temperature 1
   before   $(percent "$before")
   after    $(percent "$after")
 
-files: $dir (run: grpo, Hugging Face folder: exported)
+files: $dir (run: grpo, Hugging Face folder: exported, accuracies: before.json and after.json)
 TABLE

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Runs every example and config for a few steps; all of them in full when FULL is 1.
+#
+#   GRPO_PEERS=PYTHON   an interpreter with transformers (tests/bench/README.md): the SmolLM2 export is also scored there
 set -euo pipefail
 build=$(cd "$1" && pwd) full=$2
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -42,6 +44,13 @@ echo "-- smollm2"
 if [ "$full" = 1 ]; then
   "$root/examples/smollm2.sh" --dir "$work/smollm2" | tee "$work/table"
   python3 "$root/tests/check_smollm2.py" "$work/table"
+  if [ -n "${GRPO_PEERS:-}" ]; then
+    after() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$work/smollm2/after.json" "$1"; }
+    "$GRPO_PEERS" "$root/tests/golden/model/check_score.py" "$work/smollm2/exported" "$work/smollm2/held-out.jsonl" \
+      --grpo "$build/grpo" --expected "$(after pass@1)" --stderr "$(after stderr)"
+  else
+    echo "skipped: the export's score under transformers needs GRPO_PEERS"
+  fi
 else
   "$root/examples/smollm2.sh" --steps 2 --draws 1 --dir "$work/smollm2"
 fi
