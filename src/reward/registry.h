@@ -23,5 +23,8 @@ std::unique_ptr<Reward> make_accuracy(const std::string& name, const Json& param
 std::unique_ptr<Reward> make_format(const std::string& name, const Json& params, const RewardContext& context);
 std::unique_ptr<Reward> make_language_consistency(const std::string& name, const Json& params,
                                                   const RewardContext& context);
+std::unique_ptr<Reward> make_length(const std::string& name, const Json& params, const RewardContext& context);
+std::unique_ptr<Reward> make_repetition(const std::string& name, const Json& params, const RewardContext& context);
+std::unique_ptr<Reward> make_soft_overlong(const std::string& name, const Json& params, const RewardContext& context);
 
 }  // namespace grpo

@@ -70,6 +70,12 @@ bool is_mark(std::int32_t code) {
   return category >= UTF8PROC_CATEGORY_MN && category <= UTF8PROC_CATEGORY_ME;
 }
 
+std::size_t count_characters(std::string_view text) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < text.size(); i += code_point_at(text, i).length) ++count;
+  return count;
+}
+
 std::size_t count_visible(std::string_view text) {
   std::size_t count = 0;
   for (std::size_t i = 0; i < text.size();) {

@@ -19,6 +19,7 @@ bool is_format_control(std::int32_t code);  // category Cf: zero-width and bidir
 bool is_letter(std::int32_t code);          // categories L*
 bool is_mark(std::int32_t code);            // categories M*: accents and vowel signs that belong to a letter
 
+std::size_t count_characters(std::string_view text);
 // Characters outside White_Space and Cf.
 std::size_t count_visible(std::string_view text);
 // Without White_Space and Cf at both ends.
