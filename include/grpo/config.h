@@ -22,6 +22,7 @@ enum class ScaleRewards { Group, Batch, None };
 enum class Aggregation { SumThenNormalize, NormalizeThenSum };
 enum class Baseline { Mean, LeaveOneOut };
 enum class MissingReward { Exclude, Center, Zero };
+enum class Isolation { None, Process };
 enum class LossType { Grpo, DrGrpo, Dapo, Bnpo, Cispo, Gspo, Sapo, Gmpo };
 enum class RatioLevel { Token, Sequence, SequenceProduct };
 enum class KlEstimator { K1, K2, K3 };
@@ -60,6 +61,7 @@ struct RewardEntry {  // one item of `rewards:` (contracts.md section 4)
   MissingReward missing = MissingReward::Exclude;
   Json params;         // object or null
   std::string plugin;  // shared library; empty: linked in
+  Isolation isolation = Isolation::None;
 };
 
 struct AdvantageConfig {

@@ -83,6 +83,7 @@ class GRPO_API RewardInput {
   const Json& columns() const { return data_->columns; }
   std::span<const std::int32_t> token_ids() const { return data_->token_ids; }
   FinishReason finish_reason() const { return data_->finish_reason; }
+  ThinkMode think_mode() const { return think_mode_; }  // the one that segments() follow
   std::int64_t step() const { return data_->step; }
   bool is_evaluation() const { return data_->is_evaluation; }
   const CancelToken& cancel() const { return cancel_; }
@@ -90,6 +91,7 @@ class GRPO_API RewardInput {
  private:
   std::shared_ptr<const Data> data_;
   CancelToken cancel_;
+  ThinkMode think_mode_ = ThinkMode::Auto;
   Segments segments_;
   std::string final_answer_;
   bool has_final_answer_ = false;
@@ -139,13 +141,14 @@ struct GroupScores {
   std::vector<double> totals;                  // weighted sum per sample; NaN where it cannot be scored
 };
 
-// Per answer. The first four add up to the answers that the reward was asked about.
+// Per answer. The first five add up to the answers that the reward was asked about.
 struct RewardFailureCounts {
   std::int64_t scored = 0;
   std::int64_t missing = 0;  // NaN by the reward's own word
   std::int64_t thrown = 0;   // threw, or returned an infinity
   std::int64_t timed_out = 0;
-  std::int64_t out_of_range = 0;  // of the scored: outside range()
+  std::int64_t infrastructure = 0;  // its worker process died
+  std::int64_t out_of_range = 0;    // of the scored: outside range()
 };
 
 // Rewards with weights. Movable; `score` is called by one thread and uses its own workers.
@@ -168,8 +171,9 @@ class GRPO_API RewardSet {
   ThinkMode think_mode() const;
 
   // Scores groups. `timeout_s` bounds each `judge`, or a whole overridden `score_group`; a call that exceeds it is
-  // abandoned on its thread, never joined. `first_rollout` makes a throwing reward an Error instead of NaN. Throws
-  // Error(Guard) when more than max_failure_fraction of these answers threw or timed out in some reward.
+  // abandoned on its thread, never joined, or its worker process is killed. `first_rollout` makes a throwing reward an
+  // Error instead of NaN. Throws Error(Guard) when more than max_failure_fraction of these answers threw, timed out or
+  // broke their worker in some reward, or when more than 16 abandoned calls hang.
   std::vector<GroupScores> score(std::span<const std::vector<std::shared_ptr<const RewardInput::Data>>> groups,
                                  bool first_rollout);
   void check_row(const Json& row, const std::optional<std::string>& reference) const;

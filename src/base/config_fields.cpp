@@ -47,6 +47,8 @@ const Fields<RewardEntry>& reward_fields() {
             "a sample without a value: left out, given no advantage by this reward, or counted as value 0"),
       object("params", &S::params, "parameters of the reward; null: none"),
       path("plugin", &S::plugin, "shared library that brings the reward; empty: linked in"),
+      named("isolation", &S::isolation,
+            "where a plug-in runs: in this process, or in worker processes that may hang or crash without harm"),
   };
   return rows;
 }

@@ -142,6 +142,8 @@ void check_rewards(const Rules& rules, const std::vector<RewardEntry>& rewards) 
     rules.require(reward.schedule_end == 0 || reward.schedule_end > reward.schedule_start, path + ".schedule.end",
                   "expected a step after schedule.start = " + shown(std::int64_t{reward.schedule_start}) + ", got " +
                       shown(std::int64_t{reward.schedule_end}));
+    rules.require_used(!reward.plugin.empty(), reward.isolation != Isolation::None, path + ".isolation",
+                       "plugin is set");
     any_weight = any_weight || reward.weight != 0;
   }
   rules.require(any_weight, "rewards", "expected a weight other than 0, got none");

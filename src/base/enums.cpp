@@ -55,6 +55,12 @@ std::span<const EnumName<MissingReward>> enum_names() {
 }
 
 template <>
+std::span<const EnumName<Isolation>> enum_names() {
+  static constexpr EnumName<Isolation> kNames[] = {{Isolation::None, "none"}, {Isolation::Process, "process"}};
+  return kNames;
+}
+
+template <>
 std::span<const EnumName<LossType>> enum_names() {
   static constexpr EnumName<LossType> kNames[] = {
       {LossType::Grpo, "grpo"},   {LossType::DrGrpo, "dr_grpo"}, {LossType::Dapo, "dapo"}, {LossType::Bnpo, "bnpo"},

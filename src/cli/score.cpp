@@ -38,6 +38,8 @@ Input input_of(const Json& row, const RunConfig& config, ThinkMode think_mode) {
       data->messages.push_back({message.at("role").as_string(), message.at("content").as_string()});
   if (data->prompt.empty() && !data->messages.empty()) data->prompt = data->messages.back().content;
   if (const Json* reason = row.find("finish_reason")) data->finish_reason = finish_reason_from(reason->as_string());
+  if (const Json* ids = row.find("completion_ids"))
+    for (const Json& id : ids->as_list()) data->token_ids.push_back(static_cast<std::int32_t>(id.as_int()));
   data->columns = row;
   data->think_mode = think_mode;
   return data;

@@ -16,18 +16,21 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// The text of the exception being handled.
-std::string current_error() {
+Outcome thrown(const std::string& error, double seconds) { return {{kNaN, "error", error}, Cause::Thrown, seconds}; }
+
+// Of the exception being handled.
+Outcome current_failure() {
   try {
     throw;
+  } catch (const RewardFailure& failure) {
+    const char* verdict = failure.cause == Cause::TimedOut ? "timeout" : "infrastructure";
+    return {{kNaN, verdict, failure.what()}, failure.cause, 0};
   } catch (const std::exception& error) {
-    return error.what();
+    return thrown(error.what(), 0);
   } catch (...) {
-    return "an exception that is no std::exception";
+    return thrown("an exception that is no std::exception", 0);
   }
 }
-
-Outcome thrown(const std::string& error, double seconds) { return {{kNaN, "error", error}, Cause::Thrown, seconds}; }
 
 Outcome timed_out(double seconds) {
   return {{kNaN, "timeout", "the reward took longer than its timeout_s"}, Cause::TimedOut, seconds};
@@ -64,7 +67,9 @@ void GroupCall::execute() {
     applies_ = !ask_applies_ || reward_->applies(inputs_.front());
     if (applies_) settle(reward_->score_group(inputs_), seconds_since(begin));
   } catch (...) {
-    settle_all(current_error());
+    const Outcome failure = current_failure();
+    if (failure.cause != Cause::Thrown) num_lost_ += static_cast<std::int64_t>(places_.size());
+    settle_all(failure);
   }
   t_call = nullptr;
 }
@@ -87,7 +92,8 @@ Verdict GroupCall::judge(const Reward& reward, const RewardInput& input) {
   try {
     outcome = classified(reward.judge(input), 0);
   } catch (...) {
-    outcome = thrown(current_error(), 0);
+    outcome = current_failure();
+    if (outcome.cause != Cause::Thrown) ++num_lost_;
   }
   outcome.seconds = seconds_since(begin);
   Verdict verdict = outcome.verdict;
@@ -106,20 +112,21 @@ void GroupCall::finish(std::size_t index, Outcome outcome) {
 // answers that were judged, but not the failures.
 void GroupCall::settle(const std::vector<Verdict>& verdicts, double seconds) {
   if (verdicts.size() != inputs_.size()) {
-    settle_all("score_group returned " + std::to_string(verdicts.size()) + " verdicts for " +
-               std::to_string(inputs_.size()) + " answers");
+    settle_all(thrown("score_group returned " + std::to_string(verdicts.size()) + " verdicts for " +
+                          std::to_string(inputs_.size()) + " answers",
+                      0));
     return;
   }
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < verdicts.size(); ++i) {
     const std::optional<Outcome>& known = judged_[i];
     const double own_seconds = known ? known->seconds : i == 0 ? seconds : 0;
-    outcomes_[places_[i]] = known && known->cause == Cause::Thrown ? *known : classified(verdicts[i], own_seconds);
+    outcomes_[places_[i]] = known && is_failure(known->cause) ? *known : classified(verdicts[i], own_seconds);
   }
 }
 
-void GroupCall::settle_all(const std::string& error) {
-  for (const std::size_t place : places_) outcomes_[place] = thrown(error, 0);
+void GroupCall::settle_all(const Outcome& outcome) {
+  for (const std::size_t place : places_) outcomes_[place] = outcome;
 }
 
 Clock::time_point GroupCall::deadline() const {

@@ -19,11 +19,19 @@ namespace grpo {
 
 using Clock = std::chrono::steady_clock;
 
-enum class Cause : std::uint8_t { Scored, Missing, Thrown, TimedOut };
+enum class Cause : std::uint8_t { Scored, Missing, Thrown, TimedOut, Infrastructure };
+inline bool is_failure(Cause cause) { return cause >= Cause::Thrown; }
 struct Outcome {
-  Verdict verdict;  // of Thrown and TimedOut: `why` says what happened
+  Verdict verdict;  // of failures: `why` says what happened
   Cause cause = Cause::Scored;
   double seconds = 0;
+};
+
+// What a reward throws that keeps its deadline by itself, or whose scoring has broken down elsewhere.
+class RewardFailure : public Error {
+ public:
+  RewardFailure(Cause why, const std::string& message) : Error(message), cause(why) {}
+  Cause cause;  // TimedOut or Infrastructure
 };
 
 class GroupCall {
@@ -47,6 +55,7 @@ class GroupCall {
 
   // Anyone, once it has finished.
   bool applies() const { return applies_; }
+  std::int64_t num_lost() const { return num_lost_; }  // answers that the reward itself gave up with a RewardFailure
   const std::vector<Outcome>& outcomes() const { return outcomes_; }  // by place in the group
   std::size_t reward_index = 0, group_index = 0;                      // the caller's address
 
@@ -55,7 +64,7 @@ class GroupCall {
   explicit GroupCall(Remainder) {}
   void finish(std::size_t index, Outcome outcome);
   void settle(const std::vector<Verdict>& verdicts, double seconds);
-  void settle_all(const std::string& error);
+  void settle_all(const Outcome& outcome);
 
   std::shared_ptr<const Reward> reward_;
   std::vector<RewardInput> inputs_;
@@ -65,6 +74,7 @@ class GroupCall {
   double timeout_s_ = 0;
   bool ask_applies_ = true;
   bool applies_ = true;
+  std::int64_t num_lost_ = 0;
   std::vector<Outcome> outcomes_;
 
   mutable std::mutex mutex_;

@@ -17,8 +17,8 @@ std::string known_columns(const Json& columns) {
 RewardInput::RewardInput(std::shared_ptr<const Data> data, CancelToken cancel, ThinkMode think_mode)
     : data_(std::move(data)), cancel_(std::move(cancel)) {
   GRPO_CHECK(data_ != nullptr, "RewardInput: expected data, got null");
-  const ThinkMode mode = data_->think_mode == ThinkMode::Auto ? think_mode : data_->think_mode;
-  segments_ = split_segments(data_->completion, data_->prompt, mode);
+  think_mode_ = data_->think_mode == ThinkMode::Auto ? think_mode : data_->think_mode;
+  segments_ = split_segments(data_->completion, data_->prompt, think_mode_);
   if (auto answer = extract_answer(segments_)) {
     final_answer_ = std::move(*answer);
     has_final_answer_ = true;

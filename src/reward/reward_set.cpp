@@ -4,6 +4,7 @@
 #include <limits>
 #include <set>
 
+#include "reward/plugin_reward.h"
 #include "reward/registry.h"
 #include "reward/scoring_pool.h"
 
@@ -11,6 +12,9 @@ namespace grpo {
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+// Threads that may hang at one time: each holds its stack and perhaps a core for good, so more would starve the run.
+constexpr std::size_t kMaxAbandonedWorkers = 16;
 
 bool is_scalar(const Json& value) { return !value.is_list() && !value.is_object(); }
 
@@ -41,6 +45,8 @@ void check_entry(const RewardEntry& entry) {
   GRPO_CHECK(entry.schedule_end == 0 || entry.schedule_end > entry.schedule_start,
              at + ".schedule: expected end (" + std::to_string(entry.schedule_end) + ") after start (" +
                  std::to_string(entry.schedule_start) + ")");
+  GRPO_CHECK(entry.isolation == Isolation::None || !entry.plugin.empty(),
+             at + ".isolation: has no effect unless plugin is set; leave it out");
   if (entry.when.is_null()) return;
   GRPO_CHECK(entry.when.is_object() && entry.when.size() > 0,
              at + ".when: expected {column: value or [values]}, got " + entry.when.dump());
@@ -85,6 +91,7 @@ struct RewardSet::Impl {
         data.step >= entry.schedule_start && (entry.schedule_end == 0 || data.step < entry.schedule_end);
     return scheduled && matches(entry.when, data.columns);
   }
+  void add(std::unique_ptr<Reward> reward, RewardEntry entry);
   std::vector<std::shared_ptr<GroupCall>> plan(Groups groups) const;
   std::vector<std::shared_ptr<GroupCall>> run(Groups groups, double allowed_failures, Failures& failures);
   void collect(const GroupCall& call, std::int64_t first_sample, GroupScores& scores, Failures& failures);
@@ -110,9 +117,10 @@ RewardSet::RewardSet(std::span<const RewardEntry> entries, std::optional<Templat
     if (entry.name.empty()) entry.name = entry.type;
     if (entry.type.empty()) entry.type = entry.name;
     GRPO_CHECK(!entry.name.empty(), "rewards: expected a name or a type in every entry");
-    GRPO_CHECK(entry.plugin.empty(),
-               "rewards." + entry.name + ".plugin: plugin rewards are not available in this version");
-    add(make_reward(entry.type, entry.name, entry.params, {template_kind}), entry);
+    check_entry(entry);
+    auto reward = entry.plugin.empty() ? make_reward(entry.type, entry.name, entry.params, {template_kind})
+                                       : make_plugin_reward(entry);
+    impl_->add(std::move(reward), std::move(entry));
   }
 }
 
@@ -128,14 +136,19 @@ void RewardSet::add(std::unique_ptr<Reward> reward, RewardEntry entry) {
   GRPO_CHECK(reward != nullptr, "RewardSet::add: expected a reward, got null");
   if (entry.name.empty()) entry.name = reward->name();
   GRPO_CHECK(!entry.name.empty(), "RewardSet::add: expected a reward with a name");
-  for (const Impl::Item& item : impl_->items) {
+  GRPO_CHECK(entry.plugin.empty(), "RewardSet::add: expected no plugin, the reward is here");
+  check_entry(entry);
+  impl_->add(std::move(reward), std::move(entry));
+}
+
+void RewardSet::Impl::add(std::unique_ptr<Reward> reward, RewardEntry entry) {
+  for (const Item& item : items) {
     GRPO_CHECK(
         item.entry.name != entry.name,
         "rewards." + entry.name + ": two rewards have this name; give one of them another `name` and its `type`");
   }
-  check_entry(entry);
   const RewardRange range = reward->range();
-  impl_->items.push_back({std::move(reward), std::move(entry), range, {}, {}});
+  items.push_back({std::move(reward), std::move(entry), range, {}, {}});
 }
 
 std::size_t RewardSet::size() const { return impl_->items.size(); }
@@ -180,7 +193,10 @@ std::vector<std::shared_ptr<GroupCall>> RewardSet::Impl::plan(Groups groups) con
     for (const auto& data : groups[g]) inputs.emplace_back(data, CancelToken(), think_mode);
     for (std::size_t k = 0; k < items.size() && !inputs.empty(); ++k) {
       if (!is_on(items[k], *groups[g].front())) continue;
-      auto call = std::make_shared<GroupCall>(items[k].reward, inputs, items[k].entry.timeout_s);
+      const RewardEntry& entry = items[k].entry;
+      const bool keeps_deadline = entry.isolation == Isolation::Process;  // its worker is killed then
+      auto call = std::make_shared<GroupCall>(items[k].reward, inputs,
+                                              keeps_deadline ? std::numeric_limits<double>::max() : entry.timeout_s);
       call->group_index = g;
       call->reward_index = k;
       calls.push_back(std::move(call));
@@ -203,6 +219,9 @@ void RewardSet::Impl::account(Item& item, const Outcome& outcome, std::int64_t s
       break;
     case Cause::TimedOut:
       ++counts.timed_out;
+      break;
+    case Cause::Infrastructure:
+      ++counts.infrastructure;
       break;
   }
   const double score = outcome.verdict.score;
@@ -236,12 +255,20 @@ void RewardSet::Impl::add_totals(GroupScores& scores) const {
 std::vector<std::shared_ptr<GroupCall>> RewardSet::Impl::run(Groups groups, double allowed_failures,
                                                              Failures& failures) {
   if (!pool) pool = std::make_unique<ScoringPool>(threads);
-  // Each reward may time out on the same answers, so only more timeouts than this are surely too many answers.
-  const double allowed_timeouts = allowed_failures * static_cast<double>(items.size());
-  return pool->run(plan(groups), [&](std::int64_t timeouts, const GroupCall& hung) {
-    if (static_cast<double>(timeouts) <= allowed_timeouts) return true;
-    failures.gave_up = "scoring was stopped after " + std::to_string(timeouts) + " timeouts, the last of rewards." +
-                       items[hung.reward_index].entry.name + " on group " + std::to_string(hung.group_index);
+  // Each reward may lose the same answers, so only more losses than this are surely too many answers.
+  const double allowed_losses = allowed_failures * static_cast<double>(items.size());
+  return pool->run(plan(groups), [&](const ScoringPool::Trouble& trouble) {
+    const std::string last = "rewards." + items[trouble.last.reward_index].entry.name + " on group " +
+                             std::to_string(trouble.last.group_index);
+    if (trouble.num_abandoned > kMaxAbandonedWorkers) {
+      failures.gave_up = "rewards: " + std::to_string(trouble.num_abandoned) +
+                         " calls hang on their threads, more than " + std::to_string(kMaxAbandonedWorkers) +
+                         ", the last of " + last + "; `isolation: process` would end them";
+      return false;
+    }
+    if (static_cast<double>(trouble.num_lost) <= allowed_losses) return true;
+    failures.gave_up = "max_failure_fraction: scoring was stopped after " + std::to_string(trouble.num_lost) +
+                       " timeouts or broken workers, the last of " + last;
     return false;
   });
 }
@@ -255,7 +282,7 @@ void RewardSet::Impl::collect(const GroupCall& call, std::int64_t first_sample, 
     const Outcome& outcome = call.outcomes()[i];
     account(item, outcome, first_sample + static_cast<std::int64_t>(i));
     scores.verdicts[i][call.reward_index] = outcome.verdict;
-    if (outcome.cause != Cause::Thrown && outcome.cause != Cause::TimedOut) continue;
+    if (!is_failure(outcome.cause)) continue;
     const std::string text = "rewards." + item.entry.name + ": sample " + std::to_string(i) + " of group " +
                              std::to_string(call.group_index) + ": " + outcome.verdict.why;
     failures.answers.insert({call.group_index, i});
@@ -284,10 +311,10 @@ std::vector<GroupScores> RewardSet::score(std::span<const std::vector<std::share
     if (call) impl_->collect(*call, first_samples[call->group_index], scores[call->group_index], failures);
   }
   GRPO_CHECK(!first_rollout || failures.first_thrown.empty(), failures.first_thrown);
-  if (!failures.gave_up.empty()) throw Error("max_failure_fraction: " + failures.gave_up, ErrorKind::Guard);
+  if (!failures.gave_up.empty()) throw Error(failures.gave_up, ErrorKind::Guard);
   if (static_cast<double>(failures.answers.size()) > allowed) {
     throw Error("max_failure_fraction: " + std::to_string(failures.answers.size()) + " of " +
-                    std::to_string(num_answers) + " answers threw or timed out, more than " +
+                    std::to_string(num_answers) + " answers threw, timed out or broke their worker, more than " +
                     Json(impl_->max_failure_fraction).dump() + "; the first: " + failures.first,
                 ErrorKind::Guard);
   }

@@ -21,7 +21,10 @@ struct ScoringPool::Core {
   std::condition_variable work, news;
   std::deque<Job> queue;
   std::vector<Job> finished;
-  std::size_t outstanding = 0;                        // queued or running, without what was abandoned
+  std::size_t outstanding = 0;      // queued or running, without what was abandoned
+  std::size_t num_abandoned = 0;    // threads that hang
+  std::shared_ptr<GroupCall> lost;  // finished with lost answers, not counted yet; nothing starts then
+  std::int64_t num_lost = 0;        // those answers
   Clock::time_point wake = Clock::time_point::max();  // when the supervisor looks by itself
   bool stopping = false;
 };
@@ -35,7 +38,7 @@ struct ScoringPool::Worker {
 struct ScoringPool::Run {
   const MayContinue& may_continue;
   std::vector<std::shared_ptr<GroupCall>> results;
-  std::int64_t timeouts = 0;
+  std::int64_t num_lost = 0;
   bool gave_up = false;
 };
 
@@ -53,7 +56,7 @@ ScoringPool::~ScoringPool() {
 void ScoringPool::work(const std::shared_ptr<Core>& core, const std::shared_ptr<Worker>& self) {
   std::unique_lock lock(core->mutex);
   while (true) {
-    core->work.wait(lock, [&] { return core->stopping || !core->queue.empty(); });
+    core->work.wait(lock, [&] { return core->stopping || (!core->queue.empty() && !core->lost); });
     if (core->stopping) return;
     Job job = std::move(core->queue.front());
     core->queue.pop_front();
@@ -64,12 +67,17 @@ void ScoringPool::work(const std::shared_ptr<Core>& core, const std::shared_ptr<
     job.call->execute();
     lock.lock();
     if (self->abandoned) {
+      --core->num_abandoned;
       lock.unlock();  // what dies with the call may take its time
       return;
     }
     self->job.reset();
+    if (job.call->num_lost() > 0) {
+      core->num_lost += job.call->num_lost();
+      core->lost = job.call;
+    }
     core->finished.push_back(std::move(job));
-    if (--core->outstanding == 0) core->news.notify_one();
+    if (--core->outstanding == 0 || core->lost) core->news.notify_one();
   }
 }
 
@@ -99,8 +107,8 @@ void ScoringPool::replace_expired(Run& run) {
     worker->abandoned = true;
     worker->thread.detach();
     workers_.erase(workers_.begin() + static_cast<std::ptrdiff_t>(i));
-    ++run.timeouts;
-    const GroupCall& hung = *worker->job->call;
+    ++run.num_lost;
+    ++core_->num_abandoned;
     Job rest{worker->job->index, worker->job->call->after_timeout()};
     if (rest.call->has_work() && !run.gave_up) {
       core_->queue.push_front(std::move(rest));
@@ -108,14 +116,24 @@ void ScoringPool::replace_expired(Run& run) {
       if (!rest.call->has_work()) run.results[rest.index] = std::move(rest.call);
       --core_->outstanding;
     }
-    if (!run.gave_up && !run.may_continue(run.timeouts, hung)) {
-      run.gave_up = true;
-      core_->outstanding -= core_->queue.size();
-      core_->queue.clear();
-    }
+    give_up_unless_allowed(run, *worker->job->call);
     start_workers(core_->queue.size());
     core_->work.notify_all();
   }
+}
+
+void ScoringPool::count_lost(Run& run) {
+  if (!core_->lost) return;
+  run.num_lost += std::exchange(core_->num_lost, 0);
+  give_up_unless_allowed(run, *std::exchange(core_->lost, nullptr));
+  core_->work.notify_all();
+}
+
+void ScoringPool::give_up_unless_allowed(Run& run, const GroupCall& last) {
+  if (run.gave_up || run.may_continue({run.num_lost, core_->num_abandoned, last})) return;
+  run.gave_up = true;
+  core_->outstanding -= core_->queue.size();
+  core_->queue.clear();
 }
 
 void ScoringPool::wait_for_news(std::unique_lock<std::mutex>& lock) {
@@ -142,6 +160,7 @@ std::vector<std::shared_ptr<GroupCall>> ScoringPool::run(const std::vector<std::
   while (core_->outstanding > 0) {
     wait_for_news(lock);
     replace_expired(run);
+    count_lost(run);
   }
   for (Job& job : core_->finished) run.results[job.index] = std::move(job.call);
   return std::move(run.results);

@@ -112,6 +112,7 @@ class GrpoStage final : public Stage {
       add("num_missing", now.missing - then.missing);
       add("num_thrown", now.thrown - then.thrown);
       add("num_timed_out", now.timed_out - then.timed_out);
+      add("num_infrastructure", now.infrastructure - then.infrastructure);
       add("num_out_of_range", now.out_of_range - then.out_of_range);
     }
   }

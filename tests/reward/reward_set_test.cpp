@@ -211,9 +211,9 @@ TEST(RewardSet, ConfigErrors) {
             std::string::npos);
   EXPECT_NE(build({entry("")}).find("expected a name"), std::string::npos);
   EXPECT_EQ(reward_set({entry("", "format")}).name(0), "format");
-  RewardEntry plugin = entry("mine");
-  plugin.plugin = "libmine.so";
-  EXPECT_EQ(build({plugin}), "rewards.mine.plugin: plugin rewards are not available in this version");
+  RewardEntry isolated = entry("accuracy");
+  isolated.isolation = Isolation::Process;
+  EXPECT_EQ(build({isolated}), "rewards.accuracy.isolation: has no effect unless plugin is set; leave it out");
   RewardEntry bad = entry("accuracy");
   bad.timeout_s = 0;
   EXPECT_NE(build({bad}).find("timeout_s"), std::string::npos);
