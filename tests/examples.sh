@@ -24,6 +24,18 @@ YAML
 "$build/example_custom_reward" "$work/tiny/brevity.yaml" output_dir="$work/brevity"
 grep -q 'rewards/brevity/mean' "$work/brevity/metrics.jsonl"
 
+echo "-- plugin_reward"
+cp "$build/libplugin_reward.so" "$work/tiny/"
+for isolation in none process; do
+  cat >"$work/tiny/plugin.yaml" <<YAML
+rewards:
+  - {name: accuracy, weight: 1.0}
+  - {name: brevity, plugin: libplugin_reward.so, isolation: $isolation, weight: 0.2, params: {limit: 4}}
+YAML
+  echo '{"completion": "<answer>12345</answer>", "answer": "12345"}' | "$build/grpo" score "$work/tiny/plugin.yaml" |
+    grep -q '"brevity": 0.75'
+done
+
 echo "-- custom_loop equals Trainer"
 "$root/tests/cli/custom_loop.sh" "$build/grpo" "$build/example_custom_loop"
 

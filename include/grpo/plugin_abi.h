@@ -9,8 +9,8 @@
 extern "C" {
 #endif
 
-// Both sides refuse another version. Within one, structs that begin with struct_size may grow at their end; a table
-// with a smaller struct_size than this version's is refused. The others never change.
+// The host refuses tables of another version. Within one, structs that have a struct_size may grow at their end, and a
+// table with a smaller one than the host's is refused; the others never change.
 #define GRPO_PLUGIN_ABI 1u
 
 // Bytes without a final NUL. What a side gets belongs to the other and lives until the call returns; texts of a

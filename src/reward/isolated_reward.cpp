@@ -41,7 +41,7 @@ class IsolatedReward final : public Reward {
     open.text(entry.plugin);
     open.text(entry.type);
     open_ = open.frame();
-    auto worker = std::make_unique<WorkerProcess>();
+    auto worker = first_worker();
     const std::string opened = said(*worker, open_, ".plugin: ");
     Reader declared(opened);
     declaration_ = wire::read_declaration(declared);
@@ -104,7 +104,14 @@ class IsolatedReward final : public Reward {
     return reply.substr(sizeof(std::uint64_t));
   }
 
-  // For the first worker: what goes wrong then is an error of the run file.
+  // What goes wrong with the first worker is an error of the run file.
+  std::unique_ptr<WorkerProcess> first_worker() const {
+    try {
+      return std::make_unique<WorkerProcess>();
+    } catch (const Error& error) {
+      throw Error("rewards." + name_ + ".isolation: " + error.what(), error.kind());
+    }
+  }
   std::string said(WorkerProcess& worker, const std::string& frame, const char* place) const {
     try {
       return rest_of(worker.ask(frame, in_seconds(kStartSeconds)));

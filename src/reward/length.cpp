@@ -2,6 +2,7 @@
 //
 //   lambda = 1/2 - (len - min) / (max - min) over the group; right: lambda, wrong: min(0, lambda); all equal: 0
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <utility>
 
@@ -28,7 +29,7 @@ class Length final : public Reward {
     verdicts.reserve(group.size());
     for (std::size_t i = 0; i < group.size(); ++i) {
       Verdict& verdict = verdicts.emplace_back(accuracy_->judge(group[i]));
-      if (verdict.verdict == "unparsable_reference") continue;
+      if (std::isnan(verdict.score)) continue;
       const double place =
           static_cast<double>(lengths[i] - *shortest) / static_cast<double>(std::max<std::size_t>(spread, 1));
       const double lambda = spread == 0 ? 0.0 : 0.5 - place;

@@ -1,5 +1,4 @@
-// The shared library of a plug-in, and what its rewards declare. No code of the plug-in is trusted with more than its
-// own memory: every size and pointer of a table is checked before it is used.
+// The shared library of a plug-in, and what its rewards declare. Sizes and pointers of a table are checked before use.
 #pragma once
 
 #include <grpo/json.h>

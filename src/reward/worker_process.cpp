@@ -39,7 +39,7 @@ std::string find_program() {
     if (candidate.is_absolute() && is_program(candidate)) return candidate.string();
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
-  throw Error(std::string("isolation: process needs the program ") + kProgram +
+  throw Error(std::string("a worker process needs the program ") + kProgram +
               ", which is not beside this program, not on PATH and not named by GRPO_REWARD_WORKER");
 }
 

@@ -123,11 +123,14 @@ TEST_F(IsolatedReward, LargeAnswersGoThrough) {
 
 TEST_F(IsolatedReward, MissingProgramIsAnError) {
   setenv("GRPO_REWARD_WORKER", "/nowhere/worker", 1);
-  EXPECT_EQ(error_of([] { reward_set({moody()}); }), "GRPO_REWARD_WORKER: expected a program, got '/nowhere/worker'");
+  EXPECT_EQ(error_of([] { reward_set({moody()}); }),
+            "rewards.moody.isolation: GRPO_REWARD_WORKER: expected a program, got '/nowhere/worker'");
   unsetenv("GRPO_REWARD_WORKER");
   const std::string path = getenv("PATH");
   setenv("PATH", "/nowhere", 1);
-  EXPECT_EQ(error_of([] { reward_set({moody()}); }).rfind("isolation: process needs the program grpo-reward-worker", 0),
+  EXPECT_EQ(error_of([] {
+              reward_set({moody()});
+            }).rfind("rewards.moody.isolation: a worker process needs the program grpo-reward-worker", 0),
             0u);
   setenv("PATH", std::filesystem::path(GRPO_TEST_WORKER).parent_path().c_str(), 1);
   reward_set({moody()});
