@@ -6,6 +6,7 @@
 
 #include "tests/text/gguf_builder.h"
 #include "tests/text/tokenizer_fixture.h"
+#include "text/gguf_write.h"
 #include "text/tokenizer_json.h"
 
 namespace grpo::test {
@@ -158,6 +159,72 @@ TEST(TokenizerGguf, BadMetadataAreErrors) {
   eos.add("tokenizer.ggml.eos_token_id", B::kU32, B::raw<std::uint32_t>(70000));
   EXPECT_NE(message(eos).find("id 70000 is not in the vocabulary"), std::string::npos);
 }
+
+std::string written(const Tokenizer& tokenizer, std::int64_t vocab_size) {
+  GgufMetadata metadata;
+  write_gguf_tokenizer(tokenizer, vocab_size, metadata);
+  std::string head = "GGUF";
+  GgufMetadata::append(head, std::uint32_t{3});
+  GgufMetadata::append(head, std::uint64_t{0});
+  GgufMetadata::append(head, metadata.count());
+  return head + metadata.bytes();
+}
+
+TEST(TokenizerGguf, WrittenAndReadItIsTheSame) {
+  const Json golden_file = golden("variants.json");
+  for (const char* pre : {"smollm", "gpt-2", "qwen2", "llama-bpe", "deepseek-v3", "deepseek-llm", "default"}) {
+    Json tree = base_tree();
+    const GgufWordRules rules = gguf_word_rules(pre, "m.gguf");
+    tree["pre_tokenizer"] = rules.pre_tokenizer;
+    tree["normalizer"] = rules.normalizer;
+    tree["model"]["ignore_merges"] = rules.ignore_merges;
+    tree["added_tokens"] = Json::List{added_token("<s>", 700), added_token("<think>", 701, false)};
+    const Tokenizer tokenizer = from_tree(tree, R"({"chat_template": "{{ x }}"})");
+    const std::string bytes = written(tokenizer, 710);
+    const GgufFile file = GgufFile::parse(as_span(bytes), "m.gguf");
+    EXPECT_EQ(file.string_at("tokenizer.ggml.pre"), pre);
+    EXPECT_EQ(file.strings_at("tokenizer.ggml.tokens").size(), 710u);
+    EXPECT_FALSE(file.bool_at("tokenizer.ggml.add_bos_token"));
+    EXPECT_EQ(file.string_at("tokenizer.chat_template"), "{{ x }}");
+    const Tokenizer again = Tokenizer::from_json(tokenizer_from_gguf(file).tokenizer_json);
+    for (const Json& text : golden_file.at("texts").as_list()) {
+      EXPECT_EQ(again.encode(text.as_string()), tokenizer.encode(text.as_string())) << pre << ": " << text.dump();
+    }
+  }
+}
+
+TEST(TokenizerGguf, WriterRefusesWhatHasNoName) {
+  Json tree = base_tree();
+  tree["pre_tokenizer"] = parse_json(R"({"type": "Sequence", "pretokenizers": [
+    {"type": "Split", "pattern": {"Regex": "x+"}, "behavior": "Isolated", "invert": false},
+    {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]})");
+  EXPECT_NE(error_of([&] { written(from_tree(tree), 800); }).find("expected the rules of smollm, qwen2, llama-bpe"),
+            std::string::npos);
+  tree = base_tree();
+  tree["added_tokens"] = Json::List{added_token("<s>", 700)};
+  tree["post_processor"] = parse_json(R"({"type": "TemplateProcessing", "pair": [],
+    "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    "special_tokens": {"<s>": {"id": "<s>", "ids": [700], "tokens": ["<s>"]}}})");
+  EXPECT_NE(error_of([&] { written(from_tree(tree), 800); }).find("post_processor: expected one that adds bos_token"),
+            std::string::npos);
+  const std::string bytes = written(from_tree(tree, R"({"bos_token": "<s>"})"), 800);
+  EXPECT_TRUE(GgufFile::parse(as_span(bytes), "m.gguf").bool_at("tokenizer.ggml.add_bos_token"));
+}
+
+class SharedTokenizer : public testing::TestWithParam<std::pair<const char*, const char*>> {};
+
+TEST_P(SharedTokenizer, HasItsName) {
+  const auto& [name, pre] = GetParam();
+  const std::string folder = std::string(GRPO_SOURCE_DIR) + "/../shared/data/tokenizers/" + name;
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << folder << " is not there";
+  const Tokenizer tokenizer = Tokenizer::load(folder);
+  const std::string bytes = written(tokenizer, tokenizer.vocab_size());
+  EXPECT_EQ(GgufFile::parse(as_span(bytes), name).string_at("tokenizer.ggml.pre"), pre);
+}
+
+INSTANTIATE_TEST_SUITE_P(Real, SharedTokenizer,
+                         testing::Values(std::pair{"qwen3", "qwen2"}, std::pair{"deepseek_v3", "deepseek-v3"}),
+                         [](const auto& test) { return std::string(test.param.first); });
 
 }  // namespace
 }  // namespace grpo::test
