@@ -17,9 +17,20 @@
 
 namespace grpo {
 
+// How rotary frequencies are changed for contexts longer than the first training's; Hugging Face's names and meanings.
+struct RopeScaling {
+  enum class Type { None, Linear, Llama3, Yarn };
+  Type type = Type::None;
+  double factor = 1;
+  std::int64_t original_max_positions = 0;           // Llama3, Yarn
+  double low_freq_factor = 1, high_freq_factor = 4;  // Llama3
+  double beta_fast = 32, beta_slow = 1;              // Yarn
+  double attention_factor = 1;                       // Yarn: times cosines and sines
+};
+
 // Architecture, as a Hugging Face config.json or GGUF metadata gives it.
 struct ModelConfig {
-  std::string family = "llama";  // Hugging Face model_type
+  std::string family = "llama";  // Hugging Face model_type: llama, qwen2, qwen3
   std::int64_t vocab_size = 0;
   std::int64_t hidden_size = 0;
   std::int64_t intermediate_size = 0;
@@ -30,13 +41,16 @@ struct ModelConfig {
   std::int64_t max_positions = 2048;
   double norm_eps = 1e-5;
   double rope_theta = 10000;
+  RopeScaling rope_scaling;
   bool tie_embeddings = false;
+  bool attention_bias = false;  // of the four projections; llama only (qwen2 always has its three)
+  bool mlp_bias = false;        // llama only
   double initializer_range = 0.02;
   std::optional<std::int32_t> bos_id;
   std::vector<std::int32_t> eos_ids;  // stop ids: config.json, generation_config.json
   std::optional<std::int32_t> pad_id;
 };
-// Settings that it cannot honour (unknown rope scaling, activation, attention bias ...) are refused by name.
+// Settings that it cannot honour (unknown rope scaling, activation, sliding window ...) are refused by name.
 GRPO_API ModelConfig parse_model_config(const Json& config_json);
 GRPO_API Json to_config_json(const ModelConfig& config);
 GRPO_API std::int64_t num_parameters(const ModelConfig& config);
@@ -59,6 +73,9 @@ struct TokenBatch {
 GRPO_API std::optional<std::int64_t> newest_checkpoint(const std::string& run_folder);
 // That checkpoint's folder, which is a model folder; any path that is no run folder as it is.
 GRPO_API std::string resolve_model_path(const std::string& path);
+
+inline constexpr std::int64_t kMaxShardBytes = 5'000'000'000;
+enum class GgufType { F32, F16, BF16, Q8_0 };
 
 class CausalLM;
 
@@ -115,8 +132,12 @@ class GRPO_API CausalLM {
   const std::vector<Parameter*>& parameters() const;  // in file order, each once
   Parameter& parameter(const std::string& name) const;
 
-  // Writes config.json, generation_config.json, model.safetensors (fp32 or bf16) and the tokenizer's files.
-  void save(const std::string& folder, const Tokenizer* tokenizer, DType dtype) const;
+  // Writes config.json, generation_config.json, the tokenizer's files as they were read, and the weights in fp32 or
+  // bf16: model.safetensors or, when they take more than `max_shard_bytes`, shards with an index.
+  void save(const std::string& folder, const Tokenizer* tokenizer, DType dtype,
+            std::int64_t max_shard_bytes = kMaxShardBytes) const;
+  // Writes a GGUF file for llama.cpp. Matrices are of `type` (rows that blocks of 32 do not divide: F16), vectors F32.
+  void save_gguf(const std::string& path, const Tokenizer* tokenizer, GgufType type) const;
 
  private:
   struct Impl;

@@ -1,20 +1,18 @@
 #include "model/causal_lm.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <optional>
 #include <utility>
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
 #include "base/files.h"
 #include "model/batch_plan.h"
 #include "model/gguf.h"
 #include "model/kv_cache.h"
+#include "model/rope.h"
 #include "model/safetensors.h"
 #include "model/weights.h"
 
@@ -22,28 +20,6 @@ namespace grpo {
 namespace {
 
 constexpr std::int64_t kLeastTableRows = 256;
-
-// (cos, sin) of position * theta^(-2i / head), worked out in double.
-at::Tensor make_rope_table(std::int64_t rows, const ModelConfig& config) {
-  const std::int64_t half = config.head_dim / 2;
-  std::vector<double> frequencies;
-  for (std::int64_t i = 0; i < half; ++i) {
-    frequencies.push_back(
-        std::pow(config.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim)));
-  }
-  at::Tensor table = at::empty({rows, half, 2}, at::kFloat);
-  auto* to = table.data_ptr<float>();
-  at::parallel_for(0, rows, 64, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      for (std::int64_t i = 0; i < half; ++i) {
-        const double angle = static_cast<double>(row) * frequencies[static_cast<std::size_t>(i)];
-        to[(row * half + i) * 2] = static_cast<float>(std::cos(angle));
-        to[(row * half + i) * 2 + 1] = static_cast<float>(std::sin(angle));
-      }
-    }
-  });
-  return table;
-}
 
 // config.json with the stop ids of generation_config.json, if there is one.
 ModelConfig read_folder_config(const std::string& folder) {

@@ -1,12 +1,16 @@
 #include "model/families.h"
 
 #include "model/llama.h"
+#include "model/qwen2.h"
+#include "model/qwen3.h"
 
 namespace grpo {
 
 std::span<const Family> families() {
   static const Family kFamilies[] = {
       llama_family(),
+      qwen2_family(),
+      qwen3_family(),
   };
   return kFamilies;
 }

@@ -14,7 +14,7 @@
 
 namespace grpo {
 
-enum class WeightInit { Normal, One };
+enum class WeightInit { Normal, One, Zero };
 
 // One weight: its names in both file formats and its logical shape.
 struct WeightSpec {
@@ -35,12 +35,22 @@ struct ForwardInput {
   Attend attend;
 };
 
+// What Hugging Face's class takes for a field that config.json leaves out.
+struct FamilyDefaults {
+  std::int64_t max_positions = 2048;
+  std::int64_t num_kv_heads = 0;  // 0: num_attention_heads
+  std::int64_t head_dim = 0;      // 0: hidden_size / num_attention_heads
+};
+
 struct Family {
   const char* model_type;         // in config.json
   const char* architecture;       // likewise, in `architectures`
   const char* gguf_architecture;  // general.architecture
-  // Throws Error for settings of this family that cannot be honoured.
-  void (*check_config)(const Json& config_json);
+  FamilyDefaults defaults;
+  // The settings that not every family has: read into `config`, which has the others; written for Hugging Face. Throws
+  // Error for those that cannot be honoured.
+  void (*read_config)(const Json& config_json, ModelConfig& config);
+  void (*write_config)(const ModelConfig& config, Json& config_json);
   // In the order in which Hugging Face's modules hold them. The head is "lm_head.weight", absent when tied.
   std::vector<WeightSpec> (*weights)(const ModelConfig& config);
   // Final normed hidden states [T, D].
@@ -53,8 +63,6 @@ const Family& family_named(std::string_view model_type);  // throws Error listin
 inline constexpr std::string_view kEmbeddingName = "model.embed_tokens.weight";
 inline constexpr std::string_view kHeadName = "lm_head.weight";
 
-// "<where>: <key>: expected <expected>, got <value>" for a setting that cannot be honoured; absent and null are fine.
-void require_setting(const Json& config_json, std::string_view key, const Json& expected);
 // `eos_token_id` of config.json or generation_config.json: an id, a list of them, null or absent.
 std::vector<std::int32_t> stop_ids(const Json& json);
 

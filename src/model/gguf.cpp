@@ -1,5 +1,6 @@
 #include "model/gguf.h"
 
+#include <algorithm>
 #include <charconv>
 #include <memory>
 #include <optional>
@@ -8,41 +9,17 @@
 #include <fmt/format.h>
 
 #include "base/files.h"
+#include "model/gguf_keys.h"
+#include "model/gguf_rope.h"
 #include "text/gguf_metadata.h"
 
 namespace grpo {
 namespace {
 
-struct Key {
-  const char* ours;  // in config.json
-  const char* gguf;  // behind "<architecture>."
-};
-constexpr Key kIntegers[] = {
-    {"hidden_size", "embedding_length"},
-    {"intermediate_size", "feed_forward_length"},
-    {"num_hidden_layers", "block_count"},
-    {"num_attention_heads", "attention.head_count"},
-    {"num_key_value_heads", "attention.head_count_kv"},
-    {"head_dim", "attention.key_length"},
-    {"max_position_embeddings", "context_length"},
-    {"vocab_size", "vocab_size"},
-};
-constexpr Key kReals[] = {
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon"},
-    {"rope_theta", "rope.freq_base"},
-};
-constexpr Key kTokens[] = {
+constexpr GgufKey kTokens[] = {
     {"bos_token_id", "tokenizer.ggml.bos_token_id"},
     {"pad_token_id", "tokenizer.ggml.padding_token_id"},
 };
-
-// GGUF keeps reals as float32: the shortest decimal that means the same float (1e-05, not 9.999999747378752e-06).
-double shortest_decimal(double value) {
-  const std::string text = fmt::format("{}", static_cast<float>(value));
-  double result = value;
-  std::from_chars(text.data(), text.data() + text.size(), result);
-  return result;
-}
 
 const Family& family_of(const GgufFile& file) {
   const std::string& architecture = file.string_at("general.architecture");
@@ -54,43 +31,49 @@ const Family& family_of(const GgufFile& file) {
   throw Error(file.source() + ": general.architecture: expected one of " + known + ", got \"" + architecture + "\"");
 }
 
-void refuse(const GgufFile& file, const std::string& key, const std::string& expected) {
-  throw Error(file.source() + ": " + key + ": expected " + expected + " (nothing else is supported)");
-}
-
 // Settings that would change the forward in ways no family has.
 void check_supported(const GgufFile& file, const std::string& prefix) {
-  const std::string scaling = prefix + "rope.scaling.type", experts = prefix + "expert_count";
-  if (file.has(scaling) && file.string_at(scaling) != "none") refuse(file, scaling, "\"none\"");
-  if (file.has(experts) && file.int_at(experts) != 0) refuse(file, experts, "0");
-  for (const char* key : {"attention.sliding_window", "rope.scale_linear", "attention.clamp_kqv"}) {
-    if (file.has(prefix + key)) refuse(file, prefix + key, "no such key");
+  const std::string experts = prefix + "expert_count";
+  if (file.has(experts) && file.int_at(experts) != 0) refuse_gguf_key(file, experts, "0");
+  for (const char* key : {"attention.sliding_window", "attention.clamp_kqv"}) {
+    if (file.has(prefix + key)) refuse_gguf_key(file, prefix + key, "no such key");
   }
 }
 
-// The configuration in config.json's words, so that one parser judges both.
+// The configuration in config.json's words, so that one parser judges both. What metadata leaves out is llama.cpp's
+// default, the same for every architecture.
 Json config_json_of(const GgufFile& file, const Family& family) {
   const std::string prefix = std::string(family.gguf_architecture) + ".";
   check_supported(file, prefix);
   Json config;
   config["model_type"] = family.model_type;
-  for (const auto& [ours, key] : kIntegers) {
+  config["num_key_value_heads"] = nullptr;
+  for (const auto& [ours, key] : kGgufIntegers) {
     if (file.has(prefix + key)) config[ours] = file.int_at(prefix + key);
   }
-  for (const auto& [ours, key] : kReals) {
+  const Json *width = config.find("hidden_size"), *heads = config.find("num_attention_heads");
+  if (!config.find("head_dim") && width && heads && heads->as_int() > 0) {
+    config["head_dim"] = width->as_int() / heads->as_int();
+  }
+  for (const auto& [ours, key] : kGgufReals) {
     if (file.has(prefix + key)) config[ours] = shortest_decimal(file.double_at(prefix + key));
   }
+  config["rope_scaling"] = read_gguf_rope(file, prefix);
   for (const auto& [ours, key] : kTokens) {
     if (file.has(key)) config[ours] = file.int_at(key);
   }
-  Json::List stops;
-  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
-    if (file.has(key) && (stops.empty() || !(stops[0] == Json(file.int_at(key))))) stops.push_back(file.int_at(key));
+  Json stops = Json::List{};
+  for (const char* key : kGgufStopKeys) {
+    if (!file.has(key)) continue;
+    const Json id = file.int_at(key);
+    if (std::count(stops.as_list().begin(), stops.as_list().end(), id) == 0) stops.push_back(id);
   }
   config["eos_token_id"] = std::move(stops);
   const GgufTensor* embedding = file.find_tensor("token_embd.weight");
   if (!config.find("vocab_size") && embedding) config["vocab_size"] = embedding->dims.back();
   config["tie_word_embeddings"] = file.find_tensor("output.weight") == nullptr;
+  config["attention_bias"] = file.find_tensor("blk.0.attn_output.bias") != nullptr;
+  config["mlp_bias"] = file.find_tensor("blk.0.ffn_down.bias") != nullptr;
   return config;
 }
 
@@ -99,7 +82,7 @@ ModelConfig config_of(const GgufFile& file) {
   const Json json = config_json_of(file, family);
   try {
     const ModelConfig config = parse_model_config(json);
-    for (const char* key : {"rope.dimension_count", "attention.value_length"}) {
+    for (const char* key : kGgufHeadSizes) {
       const std::string name = std::string(family.gguf_architecture) + "." + key;
       GRPO_CHECK(!file.has(name) || file.int_at(name) == config.head_dim,
                  fmt::format("{}: expected the head size {}, got {}", name, config.head_dim, file.int_at(name)));
@@ -110,26 +93,11 @@ ModelConfig config_of(const GgufFile& file) {
   }
 }
 
-// Numbers of the file format.
-std::optional<StoredType> type_numbered(std::uint32_t type) {
-  switch (type) {
-    case 0:
-      return StoredType::F32;
-    case 1:
-      return StoredType::F16;
-    case 2:
-      return StoredType::Q4_0;
-    case 3:
-      return StoredType::Q4_1;
-    case 8:
-      return StoredType::Q8_0;
-    case 28:
-      return StoredType::F64;
-    case 30:
-      return StoredType::BF16;
-    default:
-      return std::nullopt;
+std::optional<StoredType> type_numbered(std::uint32_t number) {
+  for (const GgufTypeNumber& entry : kGgufTypes) {
+    if (entry.number == number) return entry.type;
   }
+  return std::nullopt;
 }
 
 std::string name_of_type(std::uint32_t type) {
@@ -180,7 +148,33 @@ StoredTensor stored(const GgufFile& file, const GgufTensor& tensor, std::span<co
   return result;
 }
 
+// Takes the tensor of rotary factors out of the model's and puts what it says into the configuration.
+void take_rope_factors(const GgufFile& file, GgufModel& model) {
+  const auto found = std::find_if(model.tensors.begin(), model.tensors.end(),
+                                  [](const StoredTensor& tensor) { return tensor.name == kRopeFactorsName; });
+  if (found == model.tensors.end()) return;
+  const std::vector<std::int64_t> shape{model.config.head_dim / 2};
+  GRPO_CHECK(found->shape == shape && found->type == StoredType::F32,
+             file.source() + ": tensor \"" + kRopeFactorsName + "\": expected F32 " + shape_text(shape) + ", got " +
+                 info(found->type).name + " " + shape_text(found->shape));
+  const at::Tensor values = decode(*found);
+  const std::vector<float> factors(values.data_ptr<float>(), values.data_ptr<float>() + values.numel());
+  model.config.rope_scaling = scaling_of_factors(file, factors, model.config);
+  model.tensors.erase(found);
+}
+
 }  // namespace
+
+double shortest_decimal(double value) {
+  const std::string text = fmt::format("{}", static_cast<float>(value));
+  double result = value;
+  std::from_chars(text.data(), text.data() + text.size(), result);
+  return result;
+}
+
+void refuse_gguf_key(const GgufFile& file, const std::string& key, const std::string& expected) {
+  throw Error(file.source() + ": " + key + ": expected " + expected + " (nothing else is supported)");
+}
 
 GgufModel map_gguf(const std::string& path) {
   const auto mapping = std::make_shared<const MappedFile>(path);
@@ -194,12 +188,18 @@ GgufModel map_gguf(const std::string& path) {
     model.tensors.push_back(stored(file, tensor, data));
     model.tensors.back().owner = mapping;
   }
+  take_rope_factors(file, model);
   return model;
 }
 
 at::Tensor unpair_rows(const at::Tensor& values, std::int64_t heads) {
-  const std::int64_t rows = values.size(0), columns = values.size(1), half = rows / heads / 2;
-  return values.view({heads, half, 2, columns}).transpose(1, 2).reshape({rows, columns});
+  const std::int64_t half = values.size(0) / heads / 2;
+  return values.view({heads, half, 2, -1}).transpose(1, 2).reshape(values.sizes());
+}
+
+at::Tensor pair_rows(const at::Tensor& values, std::int64_t heads) {
+  const std::int64_t half = values.size(0) / heads / 2;
+  return values.view({heads, 2, half, -1}).transpose(1, 2).reshape(values.sizes());
 }
 
 }  // namespace grpo

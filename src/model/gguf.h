@@ -8,6 +8,7 @@
 
 #include "model/families.h"
 #include "model/stored_tensor.h"
+#include "text/gguf_metadata.h"
 
 namespace grpo {
 
@@ -17,7 +18,12 @@ struct GgufModel {
 };
 GgufModel map_gguf(const std::string& path);
 
-// Rows of a tensor whose heads hold their rotary pairs side by side, back in Hugging Face's order.
+// Rows of a tensor whose heads hold their rotary pairs side by side, back in Hugging Face's order; and the reverse.
 at::Tensor unpair_rows(const at::Tensor& values, std::int64_t heads);
+at::Tensor pair_rows(const at::Tensor& values, std::int64_t heads);
+
+// GGUF keeps reals as float32: the shortest decimal that means the same float (1e-05, not 9.999999747378752e-06).
+double shortest_decimal(double value);
+[[noreturn]] void refuse_gguf_key(const GgufFile& file, const std::string& key, const std::string& expected);
 
 }  // namespace grpo

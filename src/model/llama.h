@@ -1,4 +1,4 @@
-// The Llama family: RMS norm, rotary grouped-query attention, SwiGLU; no biases.
+// The Llama family; biases on request.
 #pragma once
 
 #include "model/families.h"

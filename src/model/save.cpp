@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
 
 #include "base/files.h"
 #include "model/causal_lm.h"
@@ -13,23 +14,67 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A new folder, an empty one, or an earlier export, whose files are replaced one by one.
-void check_target(const std::string& folder) {
+constexpr const char* kSingle = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+// A new folder, an empty one, or an earlier export, whose files are replaced one by one. Shards are never mixed with
+// what an earlier export left.
+void check_target(const std::string& folder, bool sharded) {
   if (!fs::exists(folder)) return;
   GRPO_CHECK(fs::is_directory(folder), "save: " + folder + ": expected a folder, found a file");
   GRPO_CHECK(fs::is_empty(folder) || fs::exists(folder + "/config.json"),
              "save: " + folder + ": expected a new or empty folder or a model folder, found other files");
-  GRPO_CHECK(!fs::exists(folder + "/model.safetensors.index.json"),
+  GRPO_CHECK(!fs::exists(folder + "/" + kIndex),
              "save: " + folder + ": holds a sharded model (model.safetensors.index.json); save to a new folder");
+  GRPO_CHECK(!sharded || !fs::exists(folder + "/" + kSingle),
+             "save: " + folder + ": holds model.safetensors, and this model needs shards; save to a new folder");
 }
 
-void write_weights(const std::string& path, const std::vector<Parameter*>& parameters, DType dtype) {
-  const at::ScalarType type = dtype == DType::Float32 ? at::kFloat : at::kBFloat16;
+using Shard = std::vector<const Parameter*>;
+
+std::int64_t bytes_of(const Parameter& parameter, at::ScalarType type) {
+  return checked_elements(parameter.shape) * static_cast<std::int64_t>(at::elementSize(type));
+}
+
+// In file order, a new shard whenever the next tensor would not fit.
+std::vector<Shard> cut(const std::vector<Parameter*>& parameters, at::ScalarType type, std::int64_t max_bytes) {
+  std::vector<Shard> shards;
+  std::int64_t filled = 0;
+  for (const Parameter* parameter : parameters) {
+    const std::int64_t bytes = bytes_of(*parameter, type);
+    if (shards.empty() || filled + bytes > max_bytes) {
+      shards.emplace_back();
+      filled = 0;
+    }
+    shards.back().push_back(parameter);
+    filled += bytes;
+  }
+  return shards;
+}
+
+void write_shard(const std::string& path, const Shard& shard, at::ScalarType type) {
   std::vector<SafetensorsWriter::Entry> entries;
-  for (const Parameter* parameter : parameters) entries.push_back({parameter->name, type, parameter->shape});
+  for (const Parameter* parameter : shard) entries.push_back({parameter->name, type, parameter->shape});
   SafetensorsWriter writer(path, std::move(entries), {});
-  for (const Parameter* parameter : parameters) writer.write(get_values(*parameter).to(type));
+  for (const Parameter* parameter : shard) writer.write(get_values(*parameter).to(type));
   writer.commit();
+}
+
+void write_weights(const std::string& folder, const std::vector<Shard>& shards, at::ScalarType type) {
+  if (shards.size() == 1) return write_shard(folder + "/" + kSingle, shards[0], type);
+  Json::Object places;
+  std::int64_t total = 0;
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    const std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+    write_shard(folder + "/" + name, shards[i], type);
+    for (const Parameter* parameter : shards[i]) {
+      places.emplace_back(parameter->name, name);
+      total += bytes_of(*parameter, type);
+    }
+  }
+  const Json index =
+      Json::Object{{"metadata", Json::Object{{"total_size", total}}}, {"weight_map", Json(std::move(places))}};
+  write_file_atomic(folder + "/" + kIndex, index.dump(2) + "\n");
 }
 
 Json generation_config(const Json& config) {
@@ -42,21 +87,24 @@ Json generation_config(const Json& config) {
 }
 
 bool is_ours(const std::string& name) {
-  return name == "config.json" || name == "generation_config.json" || name == "model.safetensors";
+  return name == "config.json" || name == "generation_config.json" || name == kSingle || name == kIndex;
 }
 
 }  // namespace
 
 // config.json comes last: a folder without it is no model, so an interrupted first save is seen for what it is.
-void CausalLM::save(const std::string& folder, const Tokenizer* tokenizer, DType dtype) const {
+void CausalLM::save(const std::string& folder, const Tokenizer* tokenizer, DType dtype,
+                    std::int64_t max_shard_bytes) const {
   const at::NoGradGuard no_grad;
-  check_target(folder);
+  const at::ScalarType type = dtype == DType::Float32 ? at::kFloat : at::kBFloat16;
+  const std::vector<Shard> shards = cut(impl_->parameters, type, max_shard_bytes);
+  check_target(folder, shards.size() > 1);
   if (tokenizer) check_vocabulary(impl_->config, *tokenizer);
   ensure_directory(folder);
   Json config = to_config_json(impl_->config);
   config["torch_dtype"] = dtype == DType::Float32 ? "float32" : "bfloat16";
 
-  write_weights(folder + "/model.safetensors", impl_->parameters, dtype);
+  write_weights(folder, shards, type);
   if (tokenizer) {
     for (const auto& [name, bytes] : tokenizer->files()) {
       GRPO_CHECK(!is_ours(name) && name.find('/') == std::string::npos,

@@ -1,6 +1,8 @@
 #include "model/stored_tensor.h"
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include <ATen/ops/empty.h>
@@ -93,6 +95,19 @@ void decode_to(const StoredTensor& tensor, std::int64_t count, float* to) {
   throw Error("tensor " + tensor.name + ": expected floating-point elements, got " + info(tensor.type).name);
 }
 
+// ggml's rounding: d = max |x| / 127 in fp32, then q = x / d to nearest, halves away from zero, and d as f16.
+void encode_q8_0(const float* from, std::int64_t blocks, char* to) {
+  for (std::int64_t b = 0; b < blocks; ++b, from += 32, to += 34) {
+    float largest = 0;
+    for (int i = 0; i < 32; ++i) largest = std::max(largest, std::abs(from[i]));
+    const float scale = largest / 127;
+    const float inverse = scale == 0 ? 0 : 1 / scale;
+    const std::uint16_t bits = c10::detail::fp16_ieee_from_fp32_value(scale);
+    std::memcpy(to, &bits, sizeof bits);
+    for (int i = 0; i < 32; ++i) to[2 + i] = static_cast<char>(std::lround(from[i] * inverse));
+  }
+}
+
 }  // namespace
 
 StoredTypeInfo info(StoredType type) {
@@ -177,6 +192,27 @@ at::Tensor decode(const StoredTensor& tensor) {
   at::Tensor values = at::empty(tensor.shape, at::kFloat);
   decode_to(tensor, values.numel(), values.data_ptr<float>());
   return values;
+}
+
+std::string encode(const at::Tensor& values, StoredType type, const std::string& name) {
+  const at::Tensor plain = values.contiguous();
+  GRPO_ASSERT(plain.scalar_type() == at::kFloat);
+  constexpr double kMaxHalf = 65504;
+  // A block's scale and an element alike are halves; a NaN or infinity fails every comparison with a bound.
+  const double bound = type == StoredType::F16 ? kMaxHalf : type == StoredType::Q8_0 ? 127 * kMaxHalf : 3.4e38;
+  const double largest = plain.numel() == 0 ? 0 : plain.abs().max().item<double>();
+  GRPO_CHECK(largest <= bound, "tensor " + name + ": its values do not fit " + info(type).name + " (largest " +
+                                   std::to_string(largest) + ")");
+  if (type == StoredType::Q8_0) {
+    const std::int64_t blocks = plain.numel() / 32;
+    std::string bytes(static_cast<std::size_t>(blocks * 34), '\0');
+    encode_q8_0(plain.const_data_ptr<float>(), blocks, bytes.data());
+    return bytes;
+  }
+  GRPO_ASSERT(type == StoredType::F32 || type == StoredType::F16 || type == StoredType::BF16);
+  const at::Tensor stored =
+      type == StoredType::F32 ? plain : plain.to(type == StoredType::F16 ? at::kHalf : at::kBFloat16);
+  return {static_cast<const char*>(stored.const_data_ptr()), stored.nbytes()};
 }
 
 }  // namespace grpo

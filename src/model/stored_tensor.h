@@ -38,5 +38,8 @@ std::string shape_text(std::span<const std::int64_t> shape);  // "[3, 4]"
 
 // fp32 values of `tensor.shape`; a view of the mapping (not to be written to) when it is aligned fp32 already.
 at::Tensor decode(const StoredTensor& tensor);
+// The bytes of fp32 `values` as F32, F16, BF16 or Q8_0, whose rows must be whole blocks. Values that the type cannot
+// hold are an Error that names the tensor.
+std::string encode(const at::Tensor& values, StoredType type, const std::string& name);
 
 }  // namespace grpo

@@ -9,6 +9,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
 #include "base/random.h"
@@ -89,6 +90,7 @@ at::Tensor read_weight(const StoredTensor& tensor, const WeightSpec& spec, Weigh
 // Elements 2i and 2i + 1 are one Box-Muller pair of the 64 bits at position i.
 at::Tensor initial_weight(const WeightSpec& spec, std::int64_t seed, double range) {
   if (spec.init == WeightInit::One) return at::ones(spec.shape, at::kFloat);
+  if (spec.init == WeightInit::Zero) return at::zeros(spec.shape, at::kFloat);
   at::Tensor values = at::empty(spec.shape, at::kFloat);
   const std::int64_t count = values.numel();
   const RandomSequence random(static_cast<std::uint64_t>(seed),

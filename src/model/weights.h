@@ -23,7 +23,8 @@ struct WeightFile {
 std::vector<const StoredTensor*> match_weights(const WeightFile& file, const std::vector<WeightSpec>& specs);
 // fp32 values in Hugging Face's row order, possibly a view of the file.
 at::Tensor read_weight(const StoredTensor& tensor, const WeightSpec& spec, WeightFormat format);
-// normal(0, range) or ones, addressed by (seed, name, element): the same whatever the threads or the packed order.
+// normal(0, range), ones or zeros, addressed by (seed, name, element): the same whatever the threads or the packed
+// order.
 at::Tensor initial_weight(const WeightSpec& spec, std::int64_t seed, double range);
 
 }  // namespace grpo

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <limits>
 #include <unordered_map>
 
 #include "base/files.h"
@@ -44,7 +45,7 @@ void save_checkpoint(const std::string& folder, const CheckpointState& state, co
   ensure_directory(parent);
   fs::remove_all(temporary);
   ensure_directory(temporary);
-  model.save(temporary, &tokenizer, DType::Float32);
+  model.save(temporary, &tokenizer, DType::Float32, std::numeric_limits<std::int64_t>::max());  // one file, kModel
   save_safetensors(temporary + "/" + kOptimizer, optimizer.state());
   if (reference) save_safetensors(temporary + "/" + kReference, weights_of(*reference));
   Json json;

@@ -9,6 +9,7 @@
 #include <grpo/model.h>
 
 #include "base/error_text.h"
+#include "model/families.h"
 #include "model/kv_cache.h"
 #include "model/scratch.h"
 
@@ -20,6 +21,7 @@ using testing::some_tokens;
 using Tokens = std::vector<std::int32_t>;
 
 struct Case {
+  const char* family;
   DType dtype;
   int threads;
 };
@@ -67,7 +69,9 @@ bool rows_equal(const std::vector<at::Tensor>& parts, const at::Tensor& whole, s
 }
 
 TEST_P(CacheBits, PrefillAndDecodeGiveTheTrainingForward) {
-  const CausalLM model = CausalLM::init(testing::tiny_config(), 3, {.dtype = GetParam().dtype, .trainable = true});
+  const CausalLM model =
+      CausalLM::init(testing::tiny_config(GetParam().family), 3, {.dtype = GetParam().dtype, .trainable = true});
+  testing::vary_vectors(model);
   const Tokens prompt = some_tokens(45, 1, 70), other = some_tokens(33, 2, 70);
   const std::vector<Tokens> answers{some_tokens(40, 3, 70), some_tokens(21, 4, 70), some_tokens(1, 5, 70)};
   const auto joined = [&](const Tokens& answer) {
@@ -113,11 +117,18 @@ TEST_P(CacheBits, PrefillAndDecodeGiveTheTrainingForward) {
   EXPECT_FALSE(decoder.rows[first][0].requires_grad());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, CacheBits,
-                         ::testing::Values(Case{DType::Float32, 1}, Case{DType::Float32, 2}, Case{DType::BFloat16, 1},
-                                           Case{DType::BFloat16, 2}),
+INSTANTIATE_TEST_SUITE_P(All, CacheBits, ::testing::ValuesIn([] {
+                           std::vector<Case> cases;
+                           for (const Family& family : families()) {
+                             for (const DType dtype : {DType::Float32, DType::BFloat16}) {
+                               for (const int threads : {1, 2}) cases.push_back({family.model_type, dtype, threads});
+                             }
+                           }
+                           return cases;
+                         }()),
                          [](const auto& test) {
-                           return std::string(test.param.dtype == DType::Float32 ? "fp32" : "bf16") + "_" +
+                           return std::string(test.param.family) +
+                                  (test.param.dtype == DType::Float32 ? "_fp32_" : "_bf16_") +
                                   std::to_string(test.param.threads);
                          });
 

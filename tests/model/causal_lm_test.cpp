@@ -1,6 +1,8 @@
 // Every family: initial weights, save and load, copies, mixing, files that do not fit.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
@@ -34,11 +36,7 @@ at::Tensor hidden(const CausalLM& model) {
 
 class EveryFamily : public ::testing::TestWithParam<const char*> {
  protected:
-  ModelConfig config() const {
-    ModelConfig c = testing::tiny_config();
-    c.family = GetParam();
-    return c;
-  }
+  ModelConfig config() const { return testing::tiny_config(GetParam()); }
   // A saved model whose tensors were changed.
   std::string says_with(const std::function<void(std::vector<NamedTensor>&)>& change) {
     CausalLM::init(config(), 1, {}).save(folder_ / "broken", nullptr, DType::Float32);
@@ -53,6 +51,7 @@ class EveryFamily : public ::testing::TestWithParam<const char*> {
 
 TEST_P(EveryFamily, SavedModelLoadsWithTheSameBits) {
   const CausalLM model = CausalLM::init(config(), 1, {});
+  testing::vary_vectors(model);
   EXPECT_TRUE(hidden(model).isfinite().all().item<bool>());
   for (const bool twice : {false, true}) {  // into a new folder, over an earlier export
     model.save(folder_ / "out", nullptr, DType::Float32);
@@ -142,15 +141,17 @@ TEST_P(EveryFamily, CloneAndMix) {
 
 TEST_P(EveryFamily, ListsTensorsThatDoNotFit) {
   const std::string text = says_with([](std::vector<NamedTensor>& tensors) {
-    tensors[1].name = "model.layers.0.self_attn.q_proj.bias";
-    tensors[2].tensor = tensors[2].tensor.slice(0, 0, 5);
-    tensors[3].tensor = tensors[3].tensor.to(at::kInt);
+    for (auto& [name, tensor] : tensors) {
+      if (name == "model.layers.0.self_attn.k_proj.weight") tensor = tensor.slice(0, 0, 5);
+      if (name == "model.layers.0.self_attn.v_proj.weight") tensor = tensor.to(at::kInt);
+      if (name == "model.layers.0.mlp.up_proj.weight") name = "model.layers.0.mlp.up_proj.scale";
+    }
   });
   EXPECT_NE(text.find("the weights do not fit the configuration (4 tensors):"
-                      "\n  missing: model.layers.0.self_attn.q_proj.weight [64, 32]"
                       "\n  misshapen: model.layers.0.self_attn.k_proj.weight: expected [32, 32], got [5, 32]"
                       "\n  mistyped: model.layers.0.self_attn.v_proj.weight: expected floating-point elements, got I32"
-                      "\n  extra: model.layers.0.self_attn.q_proj.bias [64, 32]"),
+                      "\n  missing: model.layers.0.mlp.up_proj.weight [40, 32]"
+                      "\n  extra: model.layers.0.mlp.up_proj.scale [40, 32]"),
             std::string::npos)
       << text;
 }
@@ -168,6 +169,32 @@ TEST_P(EveryFamily, SaveGuardsTheFolder) {
   testing::write_bytes(folder_ / "sharded/config.json", "{}");
   testing::write_bytes(folder_ / "sharded/model.safetensors.index.json", "{}");
   EXPECT_NE(says("sharded").find("holds a sharded model"), std::string::npos);
+}
+
+TEST_P(EveryFamily, LargeModelsAreCutIntoShards) {
+  const CausalLM model = CausalLM::init(config(), 1, {});
+  const std::int64_t limit = 2 * 70 * 32 * 4 - 4;  // no room for embedding and head together
+  model.save(folder_ / "out", nullptr, DType::Float32, limit);
+  const Json index = parse_json(read_file(folder_ / "out/model.safetensors.index.json"));
+  EXPECT_EQ(index.at("metadata").at("total_size").as_int(), num_parameters(config()) * 4);
+  EXPECT_EQ(index.at("weight_map").size(), model.parameters().size());
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out/model.safetensors"));
+  std::size_t shards = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_ / "out")) {
+    if (entry.path().extension() != ".safetensors") continue;
+    ++shards;
+    std::int64_t bytes = 0;
+    for (const NamedTensor& item : load_safetensors(entry.path()))
+      bytes += static_cast<std::int64_t>(item.tensor.nbytes());
+    EXPECT_LE(bytes, limit);
+    EXPECT_NE(entry.path().filename().string().find("-of-0000"), std::string::npos);
+  }
+  EXPECT_GE(shards, 3u);
+  EXPECT_TRUE(same_weights(CausalLM::load(folder_ / "out", {}), model));
+  const std::string whole = folder_ / "whole";
+  model.save(whole, nullptr, DType::Float32);
+  EXPECT_NE(error_text([&] { model.save(whole, nullptr, DType::Float32, limit); }).find("needs shards"),
+            std::string::npos);
 }
 
 TEST_P(EveryFamily, LoadSaysWhatIsMissing) {
@@ -195,6 +222,20 @@ TEST_P(EveryFamily, ExportTakesTheTokenizerAlong) {
   const CausalLM model = CausalLM::init(config(), 1, {});
   model.save(folder_ / "out", &tokenizer, DType::Float32);
   EXPECT_EQ(read_file(folder_ / "out/tokenizer.json"), json);
+
+  // All files of a folder, byte for byte, odd spacing and unknown fields included.
+  const std::pair<const char*, std::string> files[] = {
+      {"tokenizer.json", json + "\n\n"},
+      {"tokenizer_config.json", R"({ "unheard_of" : [1],   "eos_token":"a" })"},
+      {"special_tokens_map.json", "{\n\t\"eos_token\": \"a\"}"},
+      {"chat_template.jinja", "{{ messages }}\r\n"},
+      {"vocab.json", "{}"},
+      {"merges.txt", "#version: 0.2"}};
+  ensure_directory(folder_ / "source");
+  for (const auto& [name, bytes] : files) testing::write_bytes(folder_ / "source/" + name, bytes);
+  const Tokenizer loaded = Tokenizer::load(folder_ / "source");
+  model.save(folder_ / "copy", &loaded, DType::Float32);
+  for (const auto& [name, bytes] : files) EXPECT_EQ(read_file(folder_ / "copy/" + name), bytes) << name;
 
   ModelConfig small = config();
   small.vocab_size = tokenizer.vocab_size() - 1;

@@ -134,12 +134,12 @@ TEST_F(Gguf, ListsWhatIsWrongByTheFilesNames) {
   GgufBuilder file = metadata_of(config);
   file.tensor("token_embd.weight", {32, 70}, kF32, std::string(70 * 32 * 4, '\0'));
   file.tensor("output.weight", {32, 71}, kF16, std::string(71 * 32 * 2, '\0'));
-  file.tensor("rope_freqs.weight", {8}, kF32, std::string(32, '\0'));
+  file.tensor("blk.7.attn_norm.weight", {8}, kF32, std::string(32, '\0'));
   const std::string text = says(file.file());
   EXPECT_NE(text.find("(21 tensors)"), std::string::npos) << text;
   EXPECT_NE(text.find("\n  missing: blk.0.attn_q.weight [64, 32]"), std::string::npos) << text;
   EXPECT_NE(text.find("\n  misshapen: output.weight: expected [70, 32], got [71, 32]"), std::string::npos) << text;
-  EXPECT_NE(text.find("\n  and 1 more"), std::string::npos) << text;  // the list stops at 20: rope_freqs is the 21st
+  EXPECT_NE(text.find("\n  and 1 more"), std::string::npos) << text;  // the list stops at 20: the extra one is the 21st
 }
 
 TEST_F(Gguf, RefusesWhatItCannotHonour) {
@@ -150,8 +150,8 @@ TEST_F(Gguf, RefusesWhatItCannotHonour) {
     return says(file.file());
   };
   EXPECT_NE(with([](auto& f) {
-              f.text("llama.rope.scaling.type", "yarn");
-            }).find("llama.rope.scaling.type: expected \"none\""),
+              f.text("llama.rope.scaling.type", "longrope");
+            }).find("llama.rope.scaling.type: expected none, linear or yarn"),
             std::string::npos);
   EXPECT_NE(with([](auto& f) { f.integer("llama.expert_count", 8); }).find("llama.expert_count: expected 0"),
             std::string::npos);
@@ -171,9 +171,20 @@ TEST_F(Gguf, RefusesWhatItCannotHonour) {
             }).find("expected rows of a multiple of 32"),
             std::string::npos);
 
+  const std::string factors = with([](auto& f) { f.tensor("rope_freqs.weight", {8}, kF32, std::string(32, '\0')); });
+  EXPECT_NE(factors.find("tensor \"rope_freqs.weight\": expected Llama 3.1's factors"), std::string::npos) << factors;
+  EXPECT_NE(with([](auto& f) {
+              f.tensor("rope_freqs.weight", {9}, kF32, std::string(36, '\0'));
+            }).find("tensor \"rope_freqs.weight\": expected F32 [8], got F32 [9]"),
+            std::string::npos);
+  EXPECT_NE(
+      with([](auto& f) { f.real("llama.rope.scaling.attn_factor", 2); }).find("attn_factor: expected no such key"),
+      std::string::npos);
+
   GgufBuilder other;
   other.text("general.architecture", "mamba");
-  EXPECT_NE(says(other.file()).find("general.architecture: expected one of llama, got \"mamba\""), std::string::npos);
+  EXPECT_NE(says(other.file()).find("general.architecture: expected one of llama, qwen2, qwen3, got \"mamba\""),
+            std::string::npos);
   ModelConfig config = testing::tiny_config();
   config.num_layers = 100000;
   GgufBuilder deep = metadata_of(config);

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -37,8 +38,9 @@ inline void write_bytes(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
 
-inline ModelConfig tiny_config() {
+inline ModelConfig tiny_config(const std::string& family = "llama") {
   ModelConfig config;
+  config.family = family;
   config.vocab_size = 70;  // no multiple of a panel
   config.hidden_size = 32;
   config.intermediate_size = 40;
@@ -51,6 +53,17 @@ inline ModelConfig tiny_config() {
   config.bos_id = 1;
   config.eos_ids = {2, 5};
   return config;
+}
+
+// Norms and biases other than the ones and zeros that they start with.
+inline void vary_vectors(const CausalLM& model) {
+  float phase = 0;
+  for (Parameter* parameter : model.parameters()) {
+    if (parameter->layout == ParameterLayout::Panels) continue;
+    at::Tensor values = get_values(*parameter);
+    for (std::int64_t i = 0; i < values.numel(); ++i) values.data_ptr<float>()[i] += 0.3F * std::sin(phase += 1);
+    set_values(*parameter, values);
+  }
 }
 
 // One sequence of `length` tokens after another, each on its own.

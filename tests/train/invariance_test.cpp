@@ -126,21 +126,27 @@ TEST_P(Invariance, GradientsDoNotDependOnMicroBatchesOrSharing) {
 }
 
 TEST_P(Invariance, LogprobsAreTheSamplersBitForBit) {
-  for (const double temperature : {1.0, 0.7}) {
-    const std::vector<RolloutGroup> groups = sampled_groups(model_, {1, 5, 31, 32, 33, 70}, 5, temperature);
-    std::vector<float> sampled;
-    for (const RolloutGroup& group : groups)
-      for (const Completion& completion : group.completions)
-        sampled.insert(sampled.end(), completion.logprobs.begin(), completion.logprobs.end());
-    for (const PackOptions& options : {PackOptions{}, PackOptions{.share_prefix = false}, PackOptions{.max_tokens = 1},
-                                       PackOptions{.max_tokens = 100}}) {
-      EXPECT_EQ(all_logprobs(model_, pack(groups, options), temperature), sampled);
-      const at::NoGradGuard no_grad;
-      EXPECT_EQ(all_logprobs(model_, pack(groups, options), temperature), sampled);
+  for (const char* family : {"llama", "qwen2", "qwen3"}) {
+    ModelConfig config = tiny_model_config();
+    config.family = family;
+    const CausalLM model = CausalLM::init(config, 7, {.dtype = GetParam(), .trainable = true});
+    vary_vectors(model);
+    for (const double temperature : {1.0, 0.7}) {
+      const std::vector<RolloutGroup> groups = sampled_groups(model, {1, 5, 31, 32, 33, 70}, 5, temperature);
+      std::vector<float> sampled;
+      for (const RolloutGroup& group : groups)
+        for (const Completion& completion : group.completions)
+          sampled.insert(sampled.end(), completion.logprobs.begin(), completion.logprobs.end());
+      for (const PackOptions& options : {PackOptions{}, PackOptions{.share_prefix = false},
+                                         PackOptions{.max_tokens = 1}, PackOptions{.max_tokens = 100}}) {
+        EXPECT_EQ(all_logprobs(model, pack(groups, options), temperature), sampled) << family;
+        const at::NoGradGuard no_grad;
+        EXPECT_EQ(all_logprobs(model, pack(groups, options), temperature), sampled) << family;
+      }
+      set_threads(2);
+      EXPECT_EQ(all_logprobs(model, pack(groups), temperature), sampled) << family;
+      set_threads(1);
     }
-    set_threads(2);
-    EXPECT_EQ(all_logprobs(model_, pack(groups), temperature), sampled);
-    set_threads(1);
   }
 }
 

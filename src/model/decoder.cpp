@@ -1,0 +1,125 @@
+#include "model/decoder.h"
+
+#include <fmt/format.h>
+
+namespace grpo {
+namespace {
+
+// Specs in the order of Hugging Face's modules.
+class SpecList {
+ public:
+  void matrix(const std::string& name, const std::string& gguf, std::int64_t out, std::int64_t in, bool bias = false,
+              std::int64_t paired_heads = 0) {
+    specs.push_back({name + ".weight", gguf + ".weight", {out, in}, WeightInit::Normal, paired_heads});
+    if (bias) specs.push_back({name + ".bias", gguf + ".bias", {out}, WeightInit::Zero, paired_heads});
+  }
+  void norm(const std::string& name, const std::string& gguf, std::int64_t width) {
+    specs.push_back({name + ".weight", gguf + ".weight", {width}, WeightInit::One});
+  }
+
+  std::vector<WeightSpec> specs;
+};
+
+struct Projection {
+  Parameter* weight;
+  Parameter* bias;  // or null
+
+  at::Tensor operator()(const at::Tensor& x) const { return linear(x, *weight, bias); }
+};
+
+struct Layer {
+  Projection q, k, v, o;
+  Parameter *q_norm, *k_norm;  // or null
+  Projection gate, up, down;
+  Parameter *attention_norm, *mlp_norm;
+};
+
+// Hands out parameters in the order of decoder_weights().
+class ParameterOrder {
+ public:
+  ParameterOrder(std::span<Parameter* const> all, const DecoderParts& parts) : all_(all), parts_(parts) {}
+
+  Parameter* next() { return all_[next_++]; }
+  Parameter* next_if(bool exists) { return exists ? next() : nullptr; }
+  Projection projection(bool bias) {
+    Parameter* weight = next();
+    return {weight, next_if(bias)};
+  }
+  Layer layer() {  // a braced list is evaluated in order
+    const auto& p = parts_;
+    return {.q = projection(p.qkv_bias),
+            .k = projection(p.qkv_bias),
+            .v = projection(p.qkv_bias),
+            .o = projection(p.output_bias),
+            .q_norm = next_if(p.head_norms),
+            .k_norm = next_if(p.head_norms),
+            .gate = projection(p.mlp_bias),
+            .up = projection(p.mlp_bias),
+            .down = projection(p.mlp_bias),
+            .attention_norm = next(),
+            .mlp_norm = next()};
+  }
+
+ private:
+  std::span<Parameter* const> all_;
+  const DecoderParts& parts_;
+  std::size_t next_ = 0;
+};
+
+// x [T, heads * E], each head by itself.
+at::Tensor norm_heads(const at::Tensor& x, Parameter& weight, double eps) {
+  return rms_norm(x.view({-1, weight.shape[0]}), weight, eps).view(x.sizes());
+}
+
+}  // namespace
+
+std::vector<WeightSpec> decoder_weights(const ModelConfig& c, const DecoderParts& parts) {
+  const std::int64_t width = c.hidden_size, query = c.num_heads * c.head_dim, kv = c.num_kv_heads * c.head_dim;
+  const std::int64_t paired_query = parts.gguf_pairs ? c.num_heads : 0,
+                     paired_kv = parts.gguf_pairs ? c.num_kv_heads : 0;
+  SpecList list;
+  list.matrix("model.embed_tokens", "token_embd", c.vocab_size, width);
+  for (std::int64_t i = 0; i < c.num_layers; ++i) {
+    const std::string hf = fmt::format("model.layers.{}.", i), gguf = fmt::format("blk.{}.", i);
+    list.matrix(hf + "self_attn.q_proj", gguf + "attn_q", query, width, parts.qkv_bias, paired_query);
+    list.matrix(hf + "self_attn.k_proj", gguf + "attn_k", kv, width, parts.qkv_bias, paired_kv);
+    list.matrix(hf + "self_attn.v_proj", gguf + "attn_v", kv, width, parts.qkv_bias);
+    list.matrix(hf + "self_attn.o_proj", gguf + "attn_output", width, query, parts.output_bias);
+    if (parts.head_norms) {
+      list.norm(hf + "self_attn.q_norm", gguf + "attn_q_norm", c.head_dim);
+      list.norm(hf + "self_attn.k_norm", gguf + "attn_k_norm", c.head_dim);
+    }
+    list.matrix(hf + "mlp.gate_proj", gguf + "ffn_gate", c.intermediate_size, width, parts.mlp_bias);
+    list.matrix(hf + "mlp.up_proj", gguf + "ffn_up", c.intermediate_size, width, parts.mlp_bias);
+    list.matrix(hf + "mlp.down_proj", gguf + "ffn_down", width, c.intermediate_size, parts.mlp_bias);
+    list.norm(hf + "input_layernorm", gguf + "attn_norm", width);
+    list.norm(hf + "post_attention_layernorm", gguf + "ffn_norm", width);
+  }
+  list.norm("model.norm", "output_norm", width);
+  if (!c.tie_embeddings) list.matrix("lm_head", "output", c.vocab_size, width);
+  return std::move(list.specs);
+}
+
+at::Tensor decoder_forward(const ForwardInput& in, const DecoderParts& parts) {
+  const ModelConfig& c = in.config;
+  ParameterOrder parameters(in.parameters, parts);
+  at::Tensor x = embedding(*parameters.next(), in.ids);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(c.num_layers); ++i) {
+    const Layer layer = parameters.layer();
+    at::Tensor h = rms_norm(x, *layer.attention_norm, c.norm_eps);
+    at::Tensor q = layer.q(h), k = layer.k(h);
+    if (parts.head_norms) {
+      q = norm_heads(q, *layer.q_norm, c.norm_eps);
+      k = norm_heads(k, *layer.k_norm, c.norm_eps);
+    }
+    q = rope(q, c.num_heads, in.positions, in.rope_table);
+    k = rope(k, c.num_kv_heads, in.positions, in.rope_table);
+    x = add(x, layer.o(in.attend(i, q, k, layer.v(h))));
+
+    h = rms_norm(x, *layer.mlp_norm, c.norm_eps);
+    x = add(x, layer.down(swiglu(layer.gate(h), layer.up(h))));
+  }
+  return rms_norm(x, *parameters.next(), c.norm_eps);
+}
+
+}  // namespace grpo
