@@ -182,6 +182,11 @@ StoredTensor stored(const GgufFile& file, const GgufTensor& tensor, std::span<co
 
 }  // namespace
 
+ModelConfig gguf_config(const std::string& path) {
+  const MappedFile mapping(path);
+  return config_of(GgufFile::parse(mapping.bytes(), path));
+}
+
 GgufModel map_gguf(const std::string& path) {
   const auto mapping = std::make_shared<const MappedFile>(path);
   const GgufFile file = GgufFile::parse(mapping->bytes(), path);
