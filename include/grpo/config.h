@@ -185,6 +185,8 @@ GRPO_API void validate(const RunConfig& config, Command command = Command::Train
 
 // Reference text for docs/configuration.md (Markdown), made from the field lists.
 GRPO_API std::string config_reference();
+// JSON Schema (draft 2020-12) of a run file, for editors; likewise made from the field lists.
+GRPO_API std::string config_schema();
 // One line per field, for `--help`.
 GRPO_API std::string config_help();
 

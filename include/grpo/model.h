@@ -52,6 +52,14 @@ struct ModelConfig {
 };
 // Settings that it cannot honour (unknown rope scaling, activation, sliding window ...) are refused by name.
 GRPO_API ModelConfig parse_model_config(const Json& config_json);
+// Of a model folder, a GGUF file (its metadata) or a config.json; no weight is touched.
+GRPO_API ModelConfig load_model_config(const std::string& path);
+// Name and logical shape of every weight, in file order.
+struct WeightShape {
+  std::string name;
+  std::vector<std::int64_t> shape;
+};
+GRPO_API std::vector<WeightShape> weight_shapes(const ModelConfig& config);
 GRPO_API Json to_config_json(const ModelConfig& config);
 GRPO_API std::int64_t num_parameters(const ModelConfig& config);
 // Throws Error when the tokenizer has ids that the model has no row for; a larger model (padding) is fine.

@@ -40,6 +40,8 @@ struct Parameter {
   std::int64_t elements() const { return master.numel(); }  // with padding
 };
 
+// Elements with padding that a parameter of this shape has.
+GRPO_API std::int64_t parameter_elements(const std::vector<std::int64_t>& shape, DType dtype);
 GRPO_API Parameter make_parameter(std::string name, std::vector<std::int64_t> shape, DType dtype, bool trainable);
 // Logical row-major fp32 values in and out. set_values refreshes `compute`.
 GRPO_API void set_values(Parameter& parameter, const at::Tensor& values);

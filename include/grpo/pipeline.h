@@ -35,7 +35,7 @@ struct Evaluation {
   double pass_at_1 = 0;       // mean over prompts of the share of right draws
   double standard_error = 0;  // of pass@1 over prompts
   double pass_at_k = 0;
-  double cons_at_k = 0;    // majority answer right (ties: the first seen)
+  double cons_at_k = 0;    // majority answer, as the deciding reward reads it, right (ties: the first seen)
   double mean_length = 0;  // tokens
   double truncated = 0;    // share of draws that ended by length
   struct Sample {

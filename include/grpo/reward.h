@@ -120,6 +120,8 @@ class GRPO_API Reward {
   virtual std::vector<Verdict> score_group(std::span<const RewardInput> group) const;
   // Asked about the first answer of a group; false: absent for that whole group.
   virtual bool applies(const RewardInput&) const { return true; }
+  // The answer that it reads out of a completion, for majority votes; null: none. By default final_answer().
+  virtual std::optional<std::string> answer(const RewardInput& input) const;
   // What `score` may return; `min` is for answers that themselves make scoring fail. Values outside are counted.
   virtual RewardRange range() const { return {}; }
   // Complains (throws) about a row that it could never score; called when a dataset loads.
@@ -168,6 +170,8 @@ class GRPO_API RewardSet {
   std::string_view name(std::size_t k) const;
   double weight(std::size_t k, std::int64_t step) const;  // 0 outside its schedule
   MissingReward missing(std::size_t k) const;
+  // The answer that reward k reads out of a completion; null: none.
+  std::optional<std::string> answer(std::size_t k, std::shared_ptr<const RewardInput::Data> data) const;
   ThinkMode think_mode() const;
 
   // Scores groups. `timeout_s` bounds each `judge`, or a whole overridden `score_group`; a call that exceeds it is

@@ -33,10 +33,12 @@ struct PackedBatch {
   std::vector<double> advantages;            // [N]
 };
 
+inline constexpr std::int64_t kMicroBatchTokens = 8192;  // what micro_batch_tokens: 0 means
+
 struct PackOptions {
-  std::int64_t max_tokens = 8192;  // per micro-batch; one answer with its prompt may exceed it
-  bool share_prefix = true;        // false: every answer carries a copy of its prompt
-  bool mask_truncated = false;     // answers that ended by length leave the loss
+  std::int64_t max_tokens = kMicroBatchTokens;  // per micro-batch; one answer with its prompt may exceed it
+  bool share_prefix = true;                     // false: every answer carries a copy of its prompt
+  bool mask_truncated = false;                  // answers that ended by length leave the loss
 };
 
 // One answer of a group.
@@ -56,8 +58,16 @@ GRPO_API TokenLogprobs batch_logprobs(const CausalLM& model, const PackedBatch& 
 // The views of a packed batch that policy_loss takes.
 GRPO_API LossBatch loss_batch(const PackedBatch& batch);
 
-// ---- optimiser
-// -------------------------------------------------------------------------------------------------------
+// ---- planning -------------------------------------------------------------------------------------------------------
+
+// What a token costs in a model: {"total", "active", "cache_elements_per_token", "cache_bytes_per_token",
+// "flops_per_token", ...}. docs/cli.md has every key.
+GRPO_API Json plan_model(const ModelConfig& model, DType dtype);
+// The same with a run's batches, tokens and bytes per phase and rank. Reads the model's configuration, the tokenizer
+// and the rows (without them lengths are assumed), and no weight.
+GRPO_API Json plan_run(const RunConfig& config);
+
+// ---- optimiser ------------------------------------------------------------------------------------------------------
 
 GRPO_API double learning_rate_at(const OptimizerSection& config, std::int64_t step, std::int64_t max_steps);
 
@@ -85,8 +95,7 @@ class GRPO_API Optimizer {
   std::unique_ptr<Impl> impl_;
 };
 
-// ---- trainer
-// -------------------------------------------------------------------------------------------------------------
+// ---- trainer --------------------------------------------------------------------------------------------------------
 
 struct RolloutReport {
   std::int64_t step = 0;

@@ -103,6 +103,11 @@ GrpoSection grpo_section_from_tree(const Json& tree) {
   Json whole;
   whole["grpo"] = tree.is_null() ? Json(Json::Object{}) : tree;
   rename_aliases(whole);
+  for (const auto& [key, value] : whole.as_object()) {
+    if (key == "grpo") continue;
+    const auto& [name, moved] = value.as_object().front();  // an alias of a key outside of the section
+    fields::unknown_key(moved, {"grpo", "", explain_key}, name, {});
+  }
   refuse_environment(whole, "");
   GrpoSection section;
   fields::read_fields(fields::grpo_fields(), section, whole.at("grpo"), {"grpo", "", explain_key});

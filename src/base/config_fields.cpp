@@ -1,5 +1,7 @@
 #include "base/config_fields.h"
 
+#include "base/presets.h"
+
 namespace grpo::fields {
 
 const Fields<ModelSection>& model_fields() {
@@ -24,7 +26,8 @@ const Fields<DataSection>& data_fields() {
       object("template_variables", &S::template_variables, "variables for the chat template; null: none"),
       flag("shuffle", &S::shuffle, "a new order of the rows in every epoch; false: the file's order"),
       integer("max_prompt_length", &S::max_prompt_length, at_least(0),
-              "longest prompt in tokens; 0: the model's context less grpo.max_completion_length"),
+              "longest prompt in tokens: longer ones are left out and counted, never cut; 0: the model's context less "
+              "grpo.max_completion_length"),
       integer("max_rows", &S::max_rows, at_least(0), "only the first rows of the file; 0: all"),
   };
   return rows;
@@ -182,7 +185,8 @@ const Fields<RunConfig>& run_fields() {
   static const Fields<S> rows = {
       text("name", &S::name, "name of the run"),
       named("kind", &S::kind, "what is trained: by group rewards, or supervised"),
-      text("preset", &S::preset, "named defaults, applied before all other keys; empty: none"),
+      with_names(text("preset", &S::preset, "named defaults, applied before all other keys; empty: none"),
+                 preset_names()),
       integer("seed", &S::seed, at_least(0), "every random choice follows from it"),
       integer("max_steps", &S::max_steps, at_least(0), "optimiser steps; 0: none"),
       path("output_dir", &S::output_dir, "run folder; empty: runs/<name> in the current folder"),

@@ -109,7 +109,7 @@ void append_table(std::string& out, const std::vector<fields::FieldInfo>& infos,
   out += "| key | values | default | meaning |\n|---|---|---|---|\n";
   for (const auto& info : infos) {
     const std::string needed = needed_text(info.needed_for);
-    const std::string shown = info.default_text.empty() ? "" : "`" + info.default_text + "`";
+    const std::string shown = info.children.empty() ? "`" + info.default_value.dump() + "`" : "";
     out += "| `" + above + info.name + "` | " + cell(info.type) + " | " + cell(shown) + " | " + cell(info.doc) +
            (needed.empty() ? "" : "; needed by " + needed) + " |\n";
   }
@@ -125,7 +125,7 @@ void append_help(std::string& out, const std::vector<fields::FieldInfo>& infos, 
   for (const auto& info : infos) {
     const std::string path = above + info.name;
     if (info.children.empty()) {
-      out += path + "=" + info.default_text + "  (" + info.type + ")  " + info.doc + "\n";
+      out += path + "=" + info.default_value.dump() + "  (" + info.type + ")  " + info.doc + "\n";
     } else {
       append_help(out, info.children, info.is_list ? path + ".N." : path + ".");
     }
@@ -147,7 +147,12 @@ std::string config_reference() {
       "Every key of a run's YAML or JSON file, made from the field lists. Relative paths start from the file's "
       "folder.\n";
   out +=
-      "`key=value` on the command line overrides a key, items of lists by index: `grpo.beta=0 rewards.0.weight=2`.\n\n";
+      "`key=value` on the command line overrides a key, items of lists by index: `grpo.beta=0 rewards.0.weight=2`.\n\n"
+      "An editor completes and checks a run file by the JSON Schema that `grpo config schema > grpo.schema.json` "
+      "writes:\n"
+      "a YAML file starts with the line `# yaml-language-server: $schema=grpo.schema.json` (read by editors with the "
+      "YAML\n"
+      "language server), a JSON file has the key `\"$schema\": \"grpo.schema.json\"`.\n\n";
   append_table(out, fields::field_infos(fields::run_fields()), "");
   return out;
 }

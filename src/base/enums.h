@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <grpo/config.h>
 
@@ -35,6 +36,14 @@ std::optional<E> enum_from_name(std::string_view name) {
     if (entry.name == name) return entry.value;
   }
   return std::nullopt;
+}
+
+// Every name that is accepted.
+template <class E>
+std::vector<std::string> enum_accepted() {
+  std::vector<std::string> names;
+  for (const auto& entry : enum_names<E>()) names.emplace_back(entry.name);
+  return names;
 }
 
 // "a, b or c": every value once, by its first name.

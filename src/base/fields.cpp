@@ -48,6 +48,37 @@ std::string described(const std::string& type, const Range& range) {
   return range.text().empty() ? type : type + " " + range.text();
 }
 
+std::string listed(const std::vector<std::string>& choices) {
+  std::string text;
+  for (std::size_t i = 0; i < choices.size(); ++i)
+    text += (i == 0 ? "" : i + 1 == choices.size() ? " or " : ", ") + choices[i];
+  return text;
+}
+
+Json number_schema(const char* type, const Range& range) {
+  Json schema = type_schema(type);
+  const auto bound = [](double value) {
+    return value == std::floor(value) ? Json(static_cast<std::int64_t>(value)) : Json(value);
+  };
+  if (std::isfinite(range.low)) schema[range.open_low ? "exclusiveMinimum" : "minimum"] = bound(range.low);
+  if (std::isfinite(range.high)) schema[range.open_high ? "exclusiveMaximum" : "maximum"] = bound(range.high);
+  return schema;
+}
+
+Json choice_schema(const std::vector<std::string>& choices) {
+  Json::List values;
+  for (const std::string& choice : choices) {
+    const bool is_flag = choice == "true" || choice == "false";
+    values.push_back(is_flag ? Json(choice == "true") : Json(choice));
+  }
+  return Json::Object{{"enum", std::move(values)}};
+}
+
+Json or_null(Json schema) {
+  schema["type"] = Json::List{schema.at("type"), "null"};
+  return schema;
+}
+
 void field_error(const Json& value, const FieldContext& context, const std::string& expected) {
   const std::string where = position(value, context);
   throw Error((where.empty() ? "config" : where) + ": expected " + expected + ", got " + shown(value));
@@ -93,12 +124,10 @@ std::string read_path(const Json& value, const FieldContext& context) {
 }
 
 std::string read_choice(const Json& value, const FieldContext& context, const std::vector<std::string>& choices) {
-  std::string listed;
   for (const std::string& option : choices) {
     if (value.is_string() && value.as_string() == option) return option;
-    listed += (listed.empty() ? "" : option == choices.back() ? " or " : ", ") + option;
   }
-  field_error(value, context, listed);
+  field_error(value, context, listed(choices));
 }
 
 std::vector<std::string> read_texts(const Json& value, const FieldContext& context) {

@@ -39,10 +39,11 @@ struct FieldInfo {
   std::string name;
   std::string type;  // in words, with the allowed range or names
   std::string doc;
+  Json schema = {};  // JSON Schema of a value; null for sections
   unsigned needed_for = kOptional;
   std::vector<FieldInfo> children = {};  // of a section or of the items of a list of sections
   bool is_list = false;                  // a list of sections
-  std::string default_text = {};         // "" for sections
+  Json default_value = {};               // null for sections
 };
 
 // Where reading stands: the dotted path of the value, the file that relative paths start from, and who can say more
@@ -84,6 +85,16 @@ Json read_object(const Json& value, const FieldContext& context);
 std::string read_enum_name(const Json& value, const FieldContext& context, const std::string& choices);
 
 std::string described(const std::string& type, const Range& range);
+// "a, b or c".
+std::string listed(const std::vector<std::string>& choices);
+
+// JSON Schemas of one value: a number in a range ("integer" or "number"), a name out of several ("true" and "false"
+// are written without quotes).
+Json number_schema(const char* type, const Range& range);
+Json choice_schema(const std::vector<std::string>& choices);
+inline Json type_schema(const char* type) { return Json::Object{{"type", type}}; }
+// Null is allowed as well.
+Json or_null(Json schema);
 
 // Sets the members that `tree` has keys for and leaves the others.
 template <class S>
@@ -116,7 +127,7 @@ std::vector<FieldInfo> field_infos(const Fields<S>& fields) {
   const S defaults{};
   for (const Field<S>& field : fields) {
     infos.push_back(field.info);
-    if (field.info.children.empty()) infos.back().default_text = field.write(defaults).dump();
+    if (field.info.children.empty()) infos.back().default_value = field.write(defaults);
   }
   return infos;
 }
@@ -125,7 +136,7 @@ std::vector<FieldInfo> field_infos(const Fields<S>& fields) {
 
 template <class S, class Int>
 Field<S> integer(const char* name, Int S::*member, const Range& range, const char* doc) {
-  return {{name, described("integer", range), doc},
+  return {{name, described("integer", range), doc, number_schema("integer", range)},
           [=](S& section, const Json& value, const FieldContext& context) {
             const std::int64_t given = read_integer(value, context, range);
             section.*member = static_cast<Int>(given);
@@ -136,7 +147,7 @@ Field<S> integer(const char* name, Int S::*member, const Range& range, const cha
 
 template <class S>
 Field<S> number(const char* name, double S::*member, const Range& range, const char* doc) {
-  return {{name, described("number", range), doc},
+  return {{name, described("number", range), doc, number_schema("number", range)},
           [=](S& section, const Json& value, const FieldContext& context) {
             section.*member = read_number(value, context, range);
           },
@@ -145,7 +156,7 @@ Field<S> number(const char* name, double S::*member, const Range& range, const c
 
 template <class S>
 Field<S> optional_number(const char* name, std::optional<double> S::*member, const Range& range, const char* doc) {
-  return {{name, described("number", range) + " or null", doc},
+  return {{name, described("number", range) + " or null", doc, or_null(number_schema("number", range))},
           [=](S& section, const Json& value, const FieldContext& context) {
             section.*member = value.is_null() ? std::nullopt : std::optional(read_number(value, context, range));
           },
@@ -155,7 +166,7 @@ Field<S> optional_number(const char* name, std::optional<double> S::*member, con
 template <class S>
 Field<S> flag(const char* name, bool S::*member, const char* doc) {
   return {
-      {name, "true or false", doc},
+      {name, "true or false", doc, type_schema("boolean")},
       [=](S& section, const Json& value, const FieldContext& context) { section.*member = read_flag(value, context); },
       [=](const S& section) { return Json(section.*member); }};
 }
@@ -163,7 +174,7 @@ Field<S> flag(const char* name, bool S::*member, const char* doc) {
 template <class S>
 Field<S> text(const char* name, std::string S::*member, const char* doc) {
   return {
-      {name, "text", doc},
+      {name, "text", doc, type_schema("string")},
       [=](S& section, const Json& value, const FieldContext& context) { section.*member = read_text(value, context); },
       [=](const S& section) { return Json(section.*member); }};
 }
@@ -172,17 +183,14 @@ Field<S> text(const char* name, std::string S::*member, const char* doc) {
 template <class S>
 Field<S> path(const char* name, std::string S::*member, const char* doc, unsigned needed_for = kOptional) {
   return {
-      {name, "path", doc, needed_for},
+      {name, "path", doc, type_schema("string"), needed_for},
       [=](S& section, const Json& value, const FieldContext& context) { section.*member = read_path(value, context); },
       [=](const S& section) { return Json(section.*member); }};
 }
 
 template <class S>
 Field<S> choice(const char* name, std::string S::*member, std::vector<std::string> choices, const char* doc) {
-  std::string type;
-  for (const std::string& option : choices)
-    type += (type.empty() ? "" : option == choices.back() ? " or " : ", ") + option;
-  return {{name, type, doc},
+  return {{name, listed(choices), doc, choice_schema(choices)},
           [=](S& section, const Json& value, const FieldContext& context) {
             section.*member = read_choice(value, context, choices);
           },
@@ -191,7 +199,7 @@ Field<S> choice(const char* name, std::string S::*member, std::vector<std::strin
 
 template <class S, class E>
 Field<S> named(const char* name, E S::*member, const char* doc) {
-  return {{name, enum_choices<E>(), doc},
+  return {{name, enum_choices<E>(), doc, choice_schema(enum_accepted<E>())},
           [=](S& section, const Json& value, const FieldContext& context) {
             const std::string given = read_enum_name(value, context, enum_choices<E>());
             const std::optional<E> found = enum_from_name<E>(given);
@@ -204,27 +212,34 @@ Field<S> named(const char* name, E S::*member, const char* doc) {
 template <class S>
 Field<S> texts(const char* name, std::vector<std::string> S::*member, const char* doc) {
   return {
-      {name, "list of texts", doc},
+      {name, "list of texts", doc, Json::Object{{"type", "array"}, {"items", type_schema("string")}}},
       [=](S& section, const Json& value, const FieldContext& context) { section.*member = read_texts(value, context); },
       [=](const S& section) { return Json(section.*member); }};
+}
+
+// A text row whose values are known by name; an unknown one is somebody else's complaint.
+template <class S>
+Field<S> with_names(Field<S> row, std::vector<std::string> names) {
+  names.insert(names.begin(), "");
+  row.info.schema = choice_schema(names);
+  return row;
 }
 
 // Keys that somebody else reads: an object, or null for none.
 template <class S>
 Field<S> object(const char* name, Json S::*member, const char* doc) {
-  return {{name, "keys and values, or null", doc},
+  return {{name, "keys and values, or null", doc, or_null(type_schema("object"))},
           [=](S& section, const Json& value, const FieldContext& context) {
             section.*member = read_object(value, context);
           },
           [=](const S& section) { return section.*member; }};
 }
 
-// ---- rows made of rows
-// ------------------------------------------------------------------------------------------------
+// ---- rows made of rows ----------------------------------------------------------------------------------------------
 
 template <class S, class T>
 Field<S> section(const char* name, T S::*member, const Fields<T>& fields, const char* doc) {
-  return {{name, "section", doc, kOptional, field_infos(fields)},
+  return {{name, "section", doc, {}, kOptional, field_infos(fields)},
           [=](S& outer, const Json& value, const FieldContext& context) {
             read_fields(fields, outer.*member, value, context);
           },
@@ -234,7 +249,7 @@ Field<S> section(const char* name, T S::*member, const Fields<T>& fields, const 
 // A section whose keys are members of the aggregate around it.
 template <class S>
 Field<S> nested(const char* name, const Fields<S>& fields, const char* doc) {
-  return {{name, "section", doc, kOptional, field_infos(fields)},
+  return {{name, "section", doc, {}, kOptional, field_infos(fields)},
           [=](S& outer, const Json& value, const FieldContext& context) { read_fields(fields, outer, value, context); },
           [=](const S& outer) { return write_fields(fields, outer); }};
 }
@@ -256,7 +271,7 @@ Fields<S> lifted(T S::*member, const Fields<T>& fields) {
 template <class S, class T>
 Field<S> list_of(const char* name, std::vector<T> S::*member, const Fields<T>& fields, const char* doc,
                  unsigned needed_for = kOptional) {
-  return {{name, "list", doc, needed_for, field_infos(fields), true},
+  return {{name, "list", doc, {}, needed_for, field_infos(fields), true},
           [=](S& outer, const Json& value, const FieldContext& context) {
             if (!value.is_list()) field_error(value, context, "a list");
             std::vector<T> items;

@@ -4,37 +4,34 @@
 #include <vector>
 
 #include "base/config_fields.h"
+#include "base/tree_path.h"
 
 namespace grpo {
 namespace {
 
-struct Alias {
-  std::string_view section;  // "" for the top level
-  std::string_view name;
-  std::string_view key;
-};
-
 constexpr Alias kAliases[] = {
-    {"", "steps", "max_steps"},
-    {"", "run_name", "name"},
-    {"", "save_steps", "save_every"},
-    {"model", "model_name_or_path", "path"},
-    {"model", "torch_dtype", "dtype"},
-    {"data", "shuffle_dataset", "shuffle"},
-    {"data", "chat_template_kwargs", "template_variables"},
-    {"grpo", "multi_objective_aggregation", "aggregation"},
-    {"grpo", "ref_model_sync_steps", "ref_sync_steps"},
-    {"grpo", "ref_model_mixup_alpha", "ref_mixup_alpha"},
-    {"grpo", "vllm_importance_sampling_mode", "sampler_correction"},
-    {"grpo", "vllm_importance_sampling_clip_max", "sampler_correction_max"},
-    {"grpo", "vllm_importance_sampling_clip_min", "sampler_correction_min"},
-    {"sft", "max_seq_length", "max_length"},
-    {"optimizer", "lr_scheduler_type", "schedule"},
-    {"optimizer", "adam_beta1", "beta1"},
-    {"optimizer", "adam_beta2", "beta2"},
-    {"optimizer", "adam_epsilon", "epsilon"},
-    {"eval", "eval_steps", "every"},
-    {"eval", "num_generations_eval", "num_generations"},
+    {"steps", "max_steps"},
+    {"run_name", "name"},
+    {"save_steps", "save_every"},
+    {"max_prompt_length", "data.max_prompt_length"},
+    {"model.model_name_or_path", "model.path"},
+    {"model.torch_dtype", "model.dtype"},
+    {"data.shuffle_dataset", "data.shuffle"},
+    {"data.chat_template_kwargs", "data.template_variables"},
+    {"grpo.max_prompt_length", "data.max_prompt_length"},
+    {"grpo.multi_objective_aggregation", "grpo.aggregation"},
+    {"grpo.ref_model_sync_steps", "grpo.ref_sync_steps"},
+    {"grpo.ref_model_mixup_alpha", "grpo.ref_mixup_alpha"},
+    {"grpo.vllm_importance_sampling_mode", "grpo.sampler_correction"},
+    {"grpo.vllm_importance_sampling_clip_max", "grpo.sampler_correction_max"},
+    {"grpo.vllm_importance_sampling_clip_min", "grpo.sampler_correction_min"},
+    {"sft.max_seq_length", "sft.max_length"},
+    {"optimizer.lr_scheduler_type", "optimizer.schedule"},
+    {"optimizer.adam_beta1", "optimizer.beta1"},
+    {"optimizer.adam_beta2", "optimizer.beta2"},
+    {"optimizer.adam_epsilon", "optimizer.epsilon"},
+    {"eval.eval_steps", "eval.every"},
+    {"eval.num_generations_eval", "eval.num_generations"},
 };
 
 struct Reason {
@@ -49,6 +46,9 @@ constexpr std::string_view kOneEngine = "has no meaning here: sampler and traine
 constexpr std::string_view kPacked = "has no meaning here: batches are packed, nothing is padded";
 constexpr std::string_view kOwnMemory = "has no meaning here: attention and the head never hold what it would save";
 constexpr std::string_view kNotYet = "is TRL's, and this version does not have it";
+constexpr std::string_view kParams = "has no meaning here: a reward's parameters are its `params`";
+constexpr std::string_view kWhole = "is not supported: all weights are trained";
+constexpr std::string_view kData = "has no meaning here: rows come from the JSONL file data.train";
 constexpr std::string_view kLocal = "has no meaning here: runs are written to output_dir and nowhere else";
 
 constexpr Reason kReasons[] = {
@@ -95,6 +95,28 @@ constexpr Reason kReasons[] = {
     {"resume_from_checkpoint", "has no meaning here: write --resume on the command line"},
     {"ddp_timeout", "has no meaning here: one process trains"},
     {"deepspeed", "has no meaning here: sharding is our own"},
+    {"save_total_limit", "has no meaning here: every checkpoint is kept"},
+    {"log_unique_prompts", "has no meaning here: completions.jsonl holds every prompt, its id beside it"},
+    {"log_multimodal", "has no meaning here: models read text only"},
+    {"overwrite_output_dir", "is not supported: a run never writes over another; choose another output_dir"},
+    {"do_eval", "has no meaning here: write eval.data"},
+    {"attn_implementation", kOneEngine},
+    {"optim", "has no meaning here: the optimiser is AdamW"},
+    {"dataloader_*", "has no meaning here: the rows are in memory"},
+    {"dataset_*", kData},
+    {"system_prompt", "has no meaning here: write it into a `messages` column, or choose data.template"},
+    {"use_peft", kWhole},
+    {"lora_*", kWhole},
+    {"load_in_*", "is not supported: weights are fp32 or bf16"},
+    {"model_revision", "has no meaning here: model.path is a folder or file of this machine"},
+    {"chat_template", "has no meaning here: it comes with the tokenizer; data.template chooses how prompts are made"},
+    {"lr_scheduler_kwargs", "has no meaning here: write optimizer.min_lr_ratio, step_size and step_gamma"},
+    {"logging_strategy", "has no meaning here: every step is logged"},
+    {"benchmarks", "has no meaning here: write eval.data"},
+    {"callbacks", "has no meaning here: programs that link the library have on_step and on_rollout"},
+    {"wandb_*", kLocal},
+    {"cosine_*", kParams},
+    {"repetition_*", kParams},
     {"use_adaptive_entropy", kNotYet},
     {"entropy_coef_*", kNotYet},
     {"entropy_target", kNotYet},
@@ -110,21 +132,44 @@ std::string dotted(std::string_view section, std::string_view key) {
   return section.empty() ? std::string(key) : std::string(section) + "." + std::string(key);
 }
 
-void rename_in(Json& section, std::string_view name) {
-  if (!section.is_object()) return;
-  for (const Alias& alias : kAliases) {
-    const Json* given = alias.section == name ? section.find(alias.name) : nullptr;
-    if (!given) continue;
-    if (const Json* other = section.find(alias.key)) {
-      const std::string where = given->where();
-      throw Error((where.empty() ? "" : where + ": ") + dotted(name, alias.name) + ": expected one of \"" +
-                  std::string(alias.name) + "\" and \"" + std::string(alias.key) + "\", which mean the same, got both" +
-                  (other->line() > 0 ? " (the other in line " + std::to_string(other->line()) + ")" : ""));
-    }
-    for (auto& entry : section.as_object()) {
-      if (entry.first == alias.name) entry.first = alias.key;
-    }
+struct Place {
+  std::string_view section, key;  // section "": the top level
+};
+Place place_of(std::string_view path) {
+  const std::size_t dot = path.rfind('.');
+  return dot == path.npos ? Place{"", path} : Place{path.substr(0, dot), path.substr(dot + 1)};
+}
+
+// The section in the tree; null when there is none that holds keys.
+Json* section_at(Json& tree, std::string_view name) {
+  Json* section = &tree;
+  if (!name.empty()) section = tree.find(name) ? &tree[name] : nullptr;
+  return section && section->is_object() ? section : nullptr;
+}
+
+void rename_one(Json& tree, const Alias& alias) {
+  const Place from = place_of(alias.path), to = place_of(alias.key);
+  Json* section = section_at(tree, from.section);
+  const Json* given = section ? section->find(from.key) : nullptr;
+  if (!given) return;
+  if (const Json* other = find_path(tree, std::string(alias.key))) {
+    const bool is_near = from.section == to.section;
+    const std::string where = given->where();
+    throw Error((where.empty() ? "" : where + ": ") + std::string(alias.path) + ": expected one of \"" +
+                std::string(from.key) + "\" and \"" + std::string(is_near ? to.key : alias.key) +
+                "\", which mean the same, got both" +
+                (other->line() > 0 ? " (the other in line " + std::to_string(other->line()) + ")" : ""));
   }
+  if (from.section == to.section) {
+    for (auto& entry : section->as_object()) {
+      if (entry.first == from.key) entry.first = to.key;
+    }
+    return;
+  }
+  if (tree.find(to.section) && !section_at(tree, to.section)) return;  // reading will complain about that section
+  Json value = *given;
+  section->erase(from.key);
+  tree[to.section][to.key] = std::move(value);
 }
 
 // Dotted paths of all keys with this name, outside lists.
@@ -139,25 +184,27 @@ void find_paths(const std::vector<fields::FieldInfo>& infos, const std::string& 
 
 }  // namespace
 
+std::span<const Alias> aliases() { return kAliases; }
+
 void rename_aliases(Json& tree) {
   if (!tree.is_object()) return;
-  rename_in(tree, "");
-  for (auto& [key, value] : tree.as_object()) rename_in(value, key);
-  // Every document of the contract may carry the key; it can say nothing yet.
+  for (const Alias& alias : kAliases) rename_one(tree, alias);
+  // Every document of the contract may carry `gates`; it can say nothing yet. `$schema` is the editor's.
   const Json* gates = tree.find("gates");
   if (gates && gates->is_list() && gates->size() == 0) tree.erase("gates");
+  tree.erase("$schema");
 }
 
 std::string rename_alias(const std::string& path) {
   for (const Alias& alias : kAliases) {
-    if (dotted(alias.section, alias.name) == path) return dotted(alias.section, alias.key);
+    if (alias.path == path) return std::string(alias.key);
   }
   return path;
 }
 
 std::string explain_key(const std::string& section, const std::string& key) {
   for (const Alias& alias : kAliases) {
-    if (alias.name == key) return "stands as " + dotted(alias.section, alias.key) + " here";
+    if (place_of(alias.path).key == key) return "stands as " + std::string(alias.key) + " here";
   }
   for (const Reason& reason : kReasons) {
     const bool prefix = reason.name.back() == '*';

@@ -9,6 +9,7 @@ namespace grpo::cli {
 inline constexpr int kDone = 0, kFault = 1, kUserError = 2, kGuard = 3, kInterrupted = 130;
 
 // Commands set `exit_code` when they end other than by an exception.
+void add_plan(CLI::App& app, int& exit_code);
 void add_train(CLI::App& app, int& exit_code);
 void add_generate(CLI::App& app, int& exit_code);
 void add_tokenize(CLI::App& app, int& exit_code);

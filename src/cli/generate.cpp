@@ -77,7 +77,7 @@ int generate(Options& options) {
       requests.push_back(std::move(request));
       row_of.push_back(r);
     } catch (const Error& error) {
-      if (!options.keep_going) throw;
+      if (!options.keep_going || error.kind() != ErrorKind::User) throw;
       rows[r].error = error.what();
     }
   }

@@ -63,7 +63,7 @@ int answer_rows(bool keep_going, const std::function<Json(const Json& row)>& ans
         throw Error(text.starts_with(where) ? text : where + ": " + text, error.kind());
       }
     } catch (const Error& error) {
-      if (!keep_going || error.kind() == ErrorKind::Internal) throw;
+      if (!keep_going || error.kind() != ErrorKind::User) throw;
       result = Json::Object{{"error", error.what()}};
       exit_code = kUserError;
     }

@@ -21,7 +21,8 @@ struct InputRow {
 // All lines of stdin. A bad one throws Error with its number, or becomes an error row under `keep_going`.
 std::vector<InputRow> read_rows(bool keep_going);
 // Calls `answer` for each line of stdin and writes what it returns. A row's Error carries its line number; under
-// `keep_going` it is written as {"error": text}. Returns the exit code.
+// `keep_going` it is written as {"error": text}; errors that are not the row's own still end the command. Returns the
+// exit code.
 int answer_rows(bool keep_going, const std::function<Json(const Json& row)>& answer);
 
 // "--keep-going" on a command.

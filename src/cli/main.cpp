@@ -35,9 +35,9 @@ int run(int argc, char** argv) {
       "a guard, "
       "130 interrupted.");
   int exit_code = grpo::cli::kDone;
-  for (auto add : {grpo::cli::add_train, grpo::cli::add_generate, grpo::cli::add_evaluate, grpo::cli::add_score,
-                   grpo::cli::add_logprobs, grpo::cli::add_tokenize, grpo::cli::add_render, grpo::cli::add_loss,
-                   grpo::cli::add_advantages, grpo::cli::add_init, grpo::cli::add_make_tasks,
+  for (auto add : {grpo::cli::add_train, grpo::cli::add_plan, grpo::cli::add_generate, grpo::cli::add_evaluate,
+                   grpo::cli::add_score, grpo::cli::add_logprobs, grpo::cli::add_tokenize, grpo::cli::add_render,
+                   grpo::cli::add_loss, grpo::cli::add_advantages, grpo::cli::add_init, grpo::cli::add_make_tasks,
                    grpo::cli::add_make_tokenizer, grpo::cli::add_export, grpo::cli::add_config, grpo::cli::add_doctor})
     add(app, exit_code);
   try {

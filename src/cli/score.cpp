@@ -102,7 +102,7 @@ int score(const Options& options) {
       groups.back().push_back(std::move(input));
       members.back().push_back(r);
     } catch (const Error& error) {
-      if (!options.keep_going) throw;
+      if (!options.keep_going || error.kind() != ErrorKind::User) throw;
       rows[r].error = error.what();
     }
   }

@@ -8,7 +8,6 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
-#include "base/files.h"
 #include "model/batch_plan.h"
 #include "model/gguf.h"
 #include "model/kv_cache.h"
@@ -20,23 +19,6 @@ namespace grpo {
 namespace {
 
 constexpr std::int64_t kLeastTableRows = 256;
-
-// config.json with the stop ids of generation_config.json, if there is one.
-ModelConfig read_folder_config(const std::string& folder) {
-  const auto read = [](const std::string& path) {
-    JsonParseOptions options;
-    options.source = path;
-    return parse_json(read_file(path), options);
-  };
-  ModelConfig config = parse_model_config(read(folder + "/config.json"));
-  const std::string generation = folder + "/generation_config.json";
-  if (!std::filesystem::exists(generation)) return config;
-  for (const std::int32_t id : stop_ids(read(generation))) {
-    if (std::find(config.eos_ids.begin(), config.eos_ids.end(), id) == config.eos_ids.end())
-      config.eos_ids.push_back(id);
-  }
-  return config;
-}
 
 }  // namespace
 
@@ -72,9 +54,7 @@ CausalLM CausalLM::load(const std::string& path, const Options& options) {
   WeightFile file;
   file.path = path;
   if (std::filesystem::is_directory(path)) {
-    GRPO_CHECK(std::filesystem::exists(path + "/config.json"),
-               path + ": expected config.json in the folder, found none");
-    config = read_folder_config(path);
+    config = load_model_config(path);
     file.tensors = map_weights_folder(path);
   } else {
     GgufModel gguf = map_gguf(path);

@@ -137,6 +137,12 @@ Json to_config_json(const ModelConfig& c) {
   return json;
 }
 
+std::vector<WeightShape> weight_shapes(const ModelConfig& config) {
+  std::vector<WeightShape> shapes;
+  for (const WeightSpec& spec : family_named(config.family).weights(config)) shapes.push_back({spec.name, spec.shape});
+  return shapes;
+}
+
 std::int64_t num_parameters(const ModelConfig& config) {
   std::int64_t total = 0;
   for (const WeightSpec& spec : family_named(config.family).weights(config)) {

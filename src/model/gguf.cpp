@@ -176,6 +176,11 @@ void refuse_gguf_key(const GgufFile& file, const std::string& key, const std::st
   throw Error(file.source() + ": " + key + ": expected " + expected + " (nothing else is supported)");
 }
 
+ModelConfig gguf_config(const std::string& path) {
+  const MappedFile mapping(path);
+  return config_of(GgufFile::parse(mapping.bytes(), path));
+}
+
 GgufModel map_gguf(const std::string& path) {
   const auto mapping = std::make_shared<const MappedFile>(path);
   const GgufFile file = GgufFile::parse(mapping->bytes(), path);

@@ -17,6 +17,7 @@ struct GgufModel {
   std::vector<StoredTensor> tensors;  // names and row order as in the file
 };
 GgufModel map_gguf(const std::string& path);
+ModelConfig gguf_config(const std::string& path);  // from the metadata alone
 
 // Rows of a tensor whose heads hold their rotary pairs side by side, back in Hugging Face's order; and the reverse.
 at::Tensor unpair_rows(const at::Tensor& values, std::int64_t heads);

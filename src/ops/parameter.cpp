@@ -11,17 +11,17 @@
 namespace grpo {
 namespace {
 
-std::int64_t flat_elements(const Parameter& parameter) {
-  return parameter.layout == ParameterLayout::Panels
-             ? kernels::packed_elements(ops::kernel_type(parameter.dtype), parameter.shape[0], parameter.shape[1])
-             : parameter.shape[0];
-}
+std::int64_t flat_elements(const Parameter& parameter) { return parameter_elements(parameter.shape, parameter.dtype); }
 
 bool has_copy(const Parameter& parameter) {
   return parameter.layout == ParameterLayout::Panels && parameter.dtype == DType::BFloat16;
 }
 
 }  // namespace
+
+std::int64_t parameter_elements(const std::vector<std::int64_t>& shape, DType dtype) {
+  return shape.size() == 2 ? kernels::packed_elements(ops::kernel_type(dtype), shape[0], shape[1]) : shape.at(0);
+}
 
 Parameter make_parameter(std::string name, std::vector<std::int64_t> shape, DType dtype, bool trainable) {
   GRPO_CHECK(shape.size() == 1 || shape.size() == 2,

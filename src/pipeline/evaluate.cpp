@@ -23,14 +23,24 @@ std::size_t deciding_reward(const RewardSet& rewards, const std::string& name) {
   throw Error(fmt::format("evaluate: no reward is called \"{}\"", name));
 }
 
-// The answer most draws agree on, the first seen among equals; draws without an answer do not vote.
-std::optional<std::size_t> majority(const RolloutGroup& group, ThinkMode mode) {
+// By which reward a draw is right, and what it reads as the draw's answer.
+struct Decider {
+  const RewardSet& rewards;
+  std::size_t reward = 0;
+  const SampleAndScore& request;
+
+  bool is_right(const RolloutGroup& group, std::size_t draw) const { return group.rewards[draw][reward] >= 1.0; }
+  std::optional<std::string> answer(const RolloutGroup& group, std::size_t draw) const {
+    return rewards.answer(reward, reward_input(group, group.completions[draw], rewards, request));
+  }
+};
+
+// The draw with the answer most draws agree on, the first seen among equals; draws without an answer do not vote.
+std::optional<std::size_t> majority(const RolloutGroup& group, const Decider& decider) {
   std::map<std::string, std::pair<int, std::size_t>> votes;  // answer -> (count, first draw)
   for (std::size_t c = 0; c < group.completions.size(); ++c) {
-    const std::optional<std::string> answer =
-        extract_answer(split_segments(group.completions[c].text, group.prompt.text, mode),
-                       std::vector<std::string>{"anchor", "last_number"});
-    if (!answer) continue;
+    const std::optional<std::string> answer = decider.answer(group, c);
+    if (!answer || answer->empty()) continue;
     auto [it, is_new] = votes.try_emplace(*answer, 0, c);
     ++it->second.first;
   }
@@ -45,18 +55,17 @@ std::optional<std::size_t> majority(const RolloutGroup& group, ThinkMode mode) {
 }
 
 // Adds one prompt's draws; returns the share that is right.
-double add_group(const RolloutGroup& group, std::size_t reward, ThinkMode mode, Evaluation& sum) {
+double add_group(const RolloutGroup& group, const Decider& decider, Evaluation& sum) {
   std::int64_t right = 0;
-  const auto is_right = [&](std::size_t c) { return group.rewards[c][reward] >= 1.0; };
   for (std::size_t c = 0; c < group.completions.size(); ++c) {
-    right += is_right(c) ? 1 : 0;
+    right += decider.is_right(group, c) ? 1 : 0;
     sum.mean_length += static_cast<double>(group.completions[c].ids.size());
     sum.truncated += group.completions[c].finish_reason == FinishReason::Length ? 1 : 0;
   }
   const auto n = static_cast<std::int64_t>(group.completions.size());
   sum.pass_at_k += pass_at_k(n, right, n);
-  const std::optional<std::size_t> vote = majority(group, mode);
-  sum.cons_at_k += vote && is_right(*vote) ? 1 : 0;
+  const std::optional<std::size_t> vote = majority(group, decider);
+  sum.cons_at_k += vote && decider.is_right(group, *vote) ? 1 : 0;
   return static_cast<double>(right) / static_cast<double>(n);
 }
 
@@ -101,7 +110,8 @@ Evaluation evaluate(const CausalLM& model, const Tokenizer& tokenizer, const Dat
   result.n = static_cast<std::int64_t>(groups.size());
   result.k = options.k;
   std::vector<double> shares;
-  for (const RolloutGroup& group : groups) shares.push_back(add_group(group, reward, rewards.think_mode(), result));
+  const Decider decider{rewards, reward, request};
+  for (const RolloutGroup& group : groups) shares.push_back(add_group(group, decider, result));
   const auto n = static_cast<double>(result.n);
   double squares = 0;
   for (double share : shares) result.pass_at_1 += share;

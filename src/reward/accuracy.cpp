@@ -49,6 +49,10 @@ class Accuracy final : public Reward {
             "answer " + shown(*extracted) + ", reference " + shown(input.reference())};
   }
 
+  std::optional<std::string> answer(const RewardInput& input) const override {
+    return extract_answer(input.segments(), extract_);
+  }
+
   void check_row(const Json& row, const std::optional<std::string>& reference) const override {
     const Answer gold = parse_answer(reference ? *reference : "");
     if (reference && gold.fault.empty()) return;

@@ -1,23 +1,26 @@
 // format: does the completion have the tags that the prompt asked for? Never looks at correctness.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 
 #include "base/nearest.h"
 #include "reward/registry.h"
 #include "reward/segments.h"
 #include "reward/tag_skeleton.h"
+#include "reward/template_similarity.h"
 
 namespace grpo {
 namespace {
 
-enum class FormatMode { Strict, StrictThink, Soft, TagCount, Graded };
-constexpr std::array<std::pair<std::string_view, FormatMode>, 5> kModes = {{
+enum class FormatMode { Strict, StrictThink, Soft, TagCount, Graded, CosineTemplate };
+constexpr std::array<std::pair<std::string_view, FormatMode>, 6> kModes = {{
     {"strict", FormatMode::Strict},
     {"strict_think", FormatMode::StrictThink},
     {"soft", FormatMode::Soft},
     {"tag_count", FormatMode::TagCount},
     {"graded", FormatMode::Graded},
+    {"cosine_template", FormatMode::CosineTemplate},
 }};
 
 enum class Prefilled { Auto, Yes, No };
@@ -26,6 +29,7 @@ struct FormatParams {
   FormatMode mode = FormatMode::Strict;
   Prefilled prefilled = Prefilled::Auto;
   std::size_t min_think_chars = 1;
+  double power = 2;  // cosine_template
 };
 
 using Pieces = std::vector<Piece>;
@@ -136,6 +140,8 @@ class Format final : public Reward {
         return partial(tag_count(skeleton));
       case FormatMode::Graded:
         return partial(graded(skeleton, long_enough));
+      case FormatMode::CosineTemplate:
+        return partial(std::pow(template_similarity(skeleton.pieces, kStrict), params_.power));
     }
     if (is_right) return {1, "well_formed", ""};
     return wrong_format(skeleton, params_.mode != FormatMode::StrictThink,
@@ -154,7 +160,7 @@ class Format final : public Reward {
 }  // namespace
 
 std::unique_ptr<Reward> make_format(const std::string& name, const Json& params, const RewardContext& context) {
-  constexpr std::string_view kAllowed[] = {"mode", "prefilled", "min_think_chars"};
+  constexpr std::string_view kAllowed[] = {"mode", "prefilled", "min_think_chars", "power"};
   check_params(name, params, kAllowed);
   const std::string at = "rewards." + name + ".params.";
   FormatParams chosen;
@@ -166,8 +172,9 @@ std::unique_ptr<Reward> make_format(const std::string& name, const Json& params,
       names.emplace_back(known.first);
       if (known.first == mode->as_string()) found = &known;
     }
-    GRPO_CHECK(found != nullptr, at + "mode: expected strict, strict_think, soft, tag_count or graded, got " +
-                                     mode->dump() + nearest_hint(mode->as_string(), names));
+    GRPO_CHECK(found != nullptr,
+               at + "mode: expected strict, strict_think, soft, tag_count, graded or cosine_template, got " +
+                   mode->dump() + nearest_hint(mode->as_string(), names));
     chosen.mode = found->second;
   }
   if (const Json* prefilled = params.find("prefilled")) {
@@ -179,6 +186,13 @@ std::unique_ptr<Reward> make_format(const std::string& name, const Json& params,
   if (const Json* minimum = params.find("min_think_chars")) {
     GRPO_CHECK(minimum->as_int() >= 0, at + "min_think_chars: expected 0 or more, got " + minimum->dump());
     chosen.min_think_chars = static_cast<std::size_t>(minimum->as_int());
+  }
+  if (const Json* power = params.find("power")) {
+    GRPO_CHECK(chosen.mode == FormatMode::CosineTemplate,
+               at + "power: has no effect unless mode is cosine_template; leave it out");
+    GRPO_CHECK(power->as_double() > 0 && std::isfinite(power->as_double()),
+               at + "power: expected a number above 0, got " + power->dump());
+    chosen.power = power->as_double();
   }
   return std::make_unique<Format>(name, chosen);
 }

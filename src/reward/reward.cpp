@@ -20,6 +20,10 @@ std::vector<Verdict> Reward::score_group(std::span<const RewardInput> group) con
   return verdicts;
 }
 
+std::optional<std::string> Reward::answer(const RewardInput& input) const {
+  return input.has_final_answer() ? std::optional(input.final_answer()) : std::nullopt;
+}
+
 void check_params(const std::string& reward, const Json& params, std::span<const std::string_view> allowed) {
   if (params.is_null()) return;
   const std::string where = params.where().empty() ? "" : params.where() + ": ";

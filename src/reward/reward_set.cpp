@@ -154,6 +154,9 @@ void RewardSet::Impl::add(std::unique_ptr<Reward> reward, RewardEntry entry) {
 std::size_t RewardSet::size() const { return impl_->items.size(); }
 std::string_view RewardSet::name(std::size_t k) const { return impl_->items.at(k).entry.name; }
 MissingReward RewardSet::missing(std::size_t k) const { return impl_->items.at(k).entry.missing; }
+std::optional<std::string> RewardSet::answer(std::size_t k, std::shared_ptr<const RewardInput::Data> data) const {
+  return impl_->items.at(k).reward->answer(RewardInput(std::move(data), {}, impl_->think_mode));
+}
 ThinkMode RewardSet::think_mode() const { return impl_->think_mode; }
 
 double RewardSet::weight(std::size_t k, std::int64_t step) const {

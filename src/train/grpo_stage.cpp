@@ -8,7 +8,9 @@
 #include <cmath>
 #include <limits>
 
-#include "base/random.h"
+#include "base/log.h"
+#include "train/minibatches.h"
+#include "train/plan.h"
 #include "train/stage.h"
 
 namespace grpo {
@@ -37,6 +39,7 @@ class GrpoStage final : public Stage {
         order_(prompts_.prompts.size(), context.config.seed, context.config.data.shuffle) {
     if (config_.loss.beta > 0)
       reference_.emplace(context.policy.clone({.dtype = context.policy.dtype(), .trainable = false}));
+    warn_of_memory();
   }
 
   Metrics accumulate(std::int64_t step) override {
@@ -72,6 +75,20 @@ class GrpoStage final : public Stage {
   CausalLM* reference() override { return reference_ ? &*reference_ : nullptr; }
 
  private:
+  // The plan's worst case: every answer as long as it may get.
+  void warn_of_memory() const {
+    RowLengths lengths;
+    for (const Prompt& prompt : prompts_.prompts) lengths.push_back(static_cast<std::int64_t>(prompt.ids.size()));
+    const std::int64_t peak = peak_bytes(plan_bytes(context_.config, context_.policy.config(), lengths));
+    const std::int64_t held = resident_bytes(context_.config, context_.policy.config()).total();
+    const std::int64_t left = available_memory();  // the resident part is there already
+    if (left > 0 && peak - held > left)
+      log::warn(
+          fmt::format("memory: answers of {} tokens would take {} MiB more, {} MiB are free (grpo plan says where; "
+                      "grpo.cache_tokens and grpo.micro_batch_tokens bound it)",
+                      config_.loss.max_completion_length, (peak - held) >> 20, left >> 20));
+  }
+
   // ---- sampling -----------------------------------------------------------------------------------------------------
 
   Metrics roll_out(std::int64_t step) {
@@ -154,20 +171,11 @@ class GrpoStage final : public Stage {
     std::vector<AnswerRef> answers;
     for (const RolloutGroup& group : groups_)
       for (std::size_t c = 0; c < group.completions.size(); ++c) answers.push_back({&group, c});
-    const auto parts = static_cast<std::size_t>(config_.steps_per_generation);
-    std::vector<std::vector<AnswerRef>> split(parts);
-    if (config_.minibatch_split == MinibatchSplit::Groups) {
-      for (std::size_t i = 0; i < answers.size(); ++i) split[i * parts / answers.size()].push_back(answers[i]);
-    } else {
-      const std::vector<std::int64_t> shuffled =
-          permutation(static_cast<std::int64_t>(answers.size()), static_cast<std::uint64_t>(context_.config.seed),
-                      static_cast<std::uint64_t>(step), RandomStage::Minibatch);
-      std::vector<std::size_t> part_of(answers.size());
-      for (std::size_t i = 0; i < answers.size(); ++i)
-        part_of[static_cast<std::size_t>(shuffled[i])] = i * parts / answers.size();
-      for (std::size_t i = 0; i < answers.size(); ++i)
-        split[part_of[i]].push_back(answers[i]);  // neighbours share prompts
-    }
+    std::vector<std::vector<AnswerRef>> split(static_cast<std::size_t>(config_.steps_per_generation));
+    const std::vector<std::size_t> part_of = deal_answers(
+        answers.size(), {config_.minibatch_split, config_.steps_per_generation, context_.config.seed, step});
+    for (std::size_t i = 0; i < answers.size(); ++i)
+      split[part_of[i]].push_back(answers[i]);  // neighbours share prompts
     minibatches_.clear();
     for (int iteration = 0; iteration < config_.num_iterations; ++iteration)
       minibatches_.insert(minibatches_.end(), split.begin(), split.end());

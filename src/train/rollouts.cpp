@@ -12,22 +12,6 @@
 namespace grpo {
 namespace {
 
-std::shared_ptr<const RewardInput::Data> reward_input(const RolloutGroup& group, const Completion& completion,
-                                                      const RewardSet& rewards, const SampleAndScore& request) {
-  auto data = std::make_shared<RewardInput::Data>();
-  data->prompt = group.prompt.text;
-  data->messages = group.prompt.messages;
-  data->completion = completion.text;
-  data->token_ids = completion.ids;
-  data->finish_reason = completion.finish_reason;
-  data->reference = group.prompt.answer;
-  data->columns = group.prompt.columns;
-  data->step = request.step;
-  data->is_evaluation = request.is_evaluation;
-  data->think_mode = rewards.think_mode();
-  return data;
-}
-
 std::vector<SampleRequest> sample_requests(const SampleAndScore& request) {
   std::vector<SampleRequest> requests;
   std::unordered_map<std::uint64_t, std::uint64_t> seen;
@@ -76,16 +60,19 @@ struct Lengths {
 
 }  // namespace
 
-PromptSet load_prompts(const Player& player, const DataSection& data, const Dataset& dataset,
-                       std::int64_t max_new_tokens, int max_prompts) {
-  const PromptBuilder builder(player.tokenizer, data);
-  const std::int64_t context_room = player.model.config().max_positions - max_new_tokens;
+std::int64_t prompt_limit(const ModelConfig& model, const DataSection& data, std::int64_t max_new_tokens) {
+  const std::int64_t context_room = model.max_positions - max_new_tokens;
   GRPO_CHECK(
       context_room > 0,
       fmt::format("grpo.max_completion_length: {} tokens leave no room for a prompt in the model's context of {}",
-                  max_new_tokens, player.model.config().max_positions));
-  const std::int64_t limit =
-      data.max_prompt_length > 0 ? std::min<std::int64_t>(data.max_prompt_length, context_room) : context_room;
+                  max_new_tokens, model.max_positions));
+  return data.max_prompt_length > 0 ? std::min<std::int64_t>(data.max_prompt_length, context_room) : context_room;
+}
+
+PromptSet load_prompts(const Player& player, const DataSection& data, const Dataset& dataset,
+                       std::int64_t max_new_tokens, int max_prompts) {
+  const PromptBuilder builder(player.tokenizer, data);
+  const std::int64_t limit = prompt_limit(player.model.config(), data, max_new_tokens);
   PromptSet set;
   std::string first_unscorable;
   std::int64_t num_unscorable = 0;
@@ -112,6 +99,22 @@ PromptSet load_prompts(const Player& player, const DataSection& data, const Data
     log::warn(fmt::format("{}: {} rows that a reward cannot score; the first: {}", dataset.source(), num_unscorable,
                           first_unscorable));
   return set;
+}
+
+std::shared_ptr<const RewardInput::Data> reward_input(const RolloutGroup& group, const Completion& completion,
+                                                      const RewardSet& rewards, const SampleAndScore& request) {
+  auto data = std::make_shared<RewardInput::Data>();
+  data->prompt = group.prompt.text;
+  data->messages = group.prompt.messages;
+  data->completion = completion.text;
+  data->token_ids = completion.ids;
+  data->finish_reason = completion.finish_reason;
+  data->reference = group.prompt.answer;
+  data->columns = group.prompt.columns;
+  data->step = request.step;
+  data->is_evaluation = request.is_evaluation;
+  data->think_mode = rewards.think_mode();
+  return data;
 }
 
 std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAndScore& request) {

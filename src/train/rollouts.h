@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,12 +17,15 @@ struct Player {
   RewardSet& rewards;
 };
 
+// The longest prompt in tokens: data.max_prompt_length, and at most the context less `max_new_tokens`. Throws Error
+// when that leaves no room.
+std::int64_t prompt_limit(const ModelConfig& model, const DataSection& data, std::int64_t max_new_tokens);
+
 struct PromptSet {
   std::vector<Prompt> prompts;
   std::int64_t num_too_long = 0;  // left out: longer than the limit
 };
-// All rows of a file as prompts of at most data.max_prompt_length tokens, and at most the context less
-// `max_new_tokens`. Throws Error when none is left.
+// All rows of a file as prompts within prompt_limit. Throws Error when none is left.
 PromptSet load_prompts(const Player& player, const DataSection& data, const Dataset& dataset,
                        std::int64_t max_new_tokens, int max_prompts = 0);
 
@@ -35,6 +39,9 @@ struct SampleAndScore {
   bool is_evaluation = false;
   bool is_first = false;  // a throwing reward is then an error
 };
+// What rewards see of one completion of a group.
+std::shared_ptr<const RewardInput::Data> reward_input(const RolloutGroup& group, const Completion& completion,
+                                                      const RewardSet& rewards, const SampleAndScore& request);
 // Groups with completions and rewards; advantages are left empty.
 std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAndScore& request);
 

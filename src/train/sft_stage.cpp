@@ -86,7 +86,7 @@ class SftStage final : public Stage {
 
   std::vector<SftBatch> next_batches() {
     const std::size_t max_tokens =
-        config_.micro_batch_tokens > 0 ? static_cast<std::size_t>(config_.micro_batch_tokens) : 8192;
+        static_cast<std::size_t>(config_.micro_batch_tokens > 0 ? config_.micro_batch_tokens : kMicroBatchTokens);
     std::vector<SftBatch> batches(1);
     for (int i = 0; i < config_.batch_size; ++i) {
       const PromptBuilder::Conversation& row = rows_[order_.row_at(position_++)];

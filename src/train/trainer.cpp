@@ -7,6 +7,7 @@
 #include "base/config_rules.h"
 #include "base/log.h"
 #include "train/checkpoint.h"
+#include "train/plan.h"
 #include "train/run_folder.h"
 #include "train/stage.h"
 
@@ -25,6 +26,7 @@ RunConfig checked(RunConfig config) {
   check_rules(config, Command::Train, nullptr, RewardsFrom::FileOrCode);
   GRPO_CHECK(config.device != "cuda", "device: this version trains on the CPU only; expected auto or cpu, got cuda");
   set_threads(config.threads);
+  check_memory(config, load_model_config(resolve_model_path(config.model.path)));
   return config;
 }
 

@@ -132,9 +132,61 @@ TEST(Presets, Replications) {
                                                       {"grpo.entropy_coef", 0.001}}));
   EXPECT_EQ(shown(changes("open-r1", true)), shown({{"grpo.num_generations", 16}, {"grpo.temperature", 0.7}}));
   EXPECT_EQ(rewards_of("open-r1"), "accuracy 1.0 null; format 1.0 null; tag_count 1.0 {\"mode\": \"tag_count\"}; ");
+  EXPECT_EQ(shown(changes("willccbb", true)), shown({{"data.max_prompt_length", 256},
+                                                     {"grpo.num_generations", 16},
+                                                     {"grpo.prompts_per_step", 4},
+                                                     {"grpo.max_completion_length", 786},
+                                                     {"grpo.temperature", 0.9},
+                                                     {"grpo.beta", 0.04},
+                                                     {"optimizer.learning_rate", 5e-6},
+                                                     {"optimizer.schedule", "cosine"},
+                                                     {"optimizer.warmup_steps", 187},
+                                                     {"optimizer.beta2", 0.99},
+                                                     {"optimizer.weight_decay", 0.1},
+                                                     {"optimizer.max_grad_norm", 0.1},
+                                                     {"max_steps", 1868}}));
+  EXPECT_EQ(rewards_of("willccbb"),
+            "accuracy 2.0 null; format 0.5 {\"mode\": \"strict\"}; soft_format 0.5 {\"mode\": \"soft\"}; "
+            "tag_count 0.5 {\"mode\": \"tag_count\"}; ");
   EXPECT_EQ(shown(changes("seed-hybrid", true)), shown({{"grpo.num_generations", 16}, {"grpo.beta", 0.01}}));
   EXPECT_EQ(rewards_of("seed-hybrid"),
             "accuracy 1.0 null; format 0.3 {\"mode\": \"cosine_template\"}; language_consistency 0.2 null; ");
+}
+
+// The recipes' values that are also the library's defaults, so that a change of a default does not change a recipe.
+TEST(Presets, ValuesOfRecipesThatAreDefaults) {
+  const auto with = [](const char* name) {
+    Json tree = base_tree();
+    tree["preset"] = name;
+    return config_from_tree(tree);
+  };
+  EXPECT_EQ(with("deepseekmath-rl").optimizer.learning_rate, 1e-6);
+  EXPECT_EQ(with("deepseekmath-rl").grpo.num_iterations, 1);
+  EXPECT_EQ(with("tinyzero").optimizer.learning_rate, 1e-6);
+  EXPECT_EQ(with("tinyzero").grpo.loss.beta, 0.001);
+  EXPECT_EQ(with("tinyzero").grpo.loss.kl_estimator, KlEstimator::K3);
+  EXPECT_EQ(with("simplerl").grpo.num_generations, 8);
+  EXPECT_EQ(with("open-r1").optimizer.learning_rate, 1e-6);
+  EXPECT_EQ(with("willccbb").optimizer.beta1, 0.9);
+}
+
+// A recipe says each of its values itself: a preset's tree holds them, whatever the defaults are.
+TEST(Presets, HoldTheirOwnValues) {
+  const std::pair<const char*, std::vector<const char*>> cases[] = {
+      {"deepseekmath-rl", {"grpo.num_generations", "grpo.beta", "grpo.num_iterations", "optimizer.learning_rate"}},
+      {"r1-zero", {"grpo.beta", "grpo.temperature", "grpo.num_iterations", "grpo.ref_mixup_alpha"}},
+      {"trl",
+       {"grpo.num_generations", "grpo.epsilon", "grpo.scale_rewards", "grpo.ddof", "grpo.eps",
+        "grpo.max_completion_length", "grpo.mask_truncated_completions", "optimizer.learning_rate", "optimizer.beta1",
+        "optimizer.epsilon", "optimizer.weight_decay", "optimizer.max_grad_norm"}},
+      {"tinyzero", {"grpo.beta", "grpo.kl_estimator", "optimizer.learning_rate"}},
+      {"simplerl", {"grpo.num_generations"}},
+      {"open-r1", {"optimizer.learning_rate"}},
+      {"willccbb", {"optimizer.beta1"}},
+  };
+  for (const auto& [preset, paths] : cases) {
+    for (const char* path : paths) EXPECT_NE(find_path(preset_tree(preset), path), nullptr) << preset << " " << path;
+  }
 }
 
 TEST(Presets, TheFilesOwnValuesWin) {
@@ -160,7 +212,7 @@ TEST(Presets, UnknownOnesListTheKnown) {
   const std::string text = error_text([] { config_from_tree(parse_yaml("preset: r1-zer", "r.yaml")); });
   EXPECT_EQ(text,
             "r.yaml:1:9: preset: expected one of deepseekmath-rl, r1-zero, r1-stage1, r1-stage2, r1-zero-qwen32b, trl, "
-            "tinyzero, simplerl, open-r1, seed-hybrid, got \"r1-zer\" (did you mean \"r1-zero\"?)");
+            "tinyzero, simplerl, open-r1, willccbb, seed-hybrid, got \"r1-zer\" (did you mean \"r1-zero\"?)");
 }
 
 TEST(Presets, AContradictionNamesThePreset) {

@@ -78,8 +78,43 @@ def contracts():
     _, lines, _ = run("evaluate", MODEL, "--data", f"{TINY}/held-out.jsonl", "--run", f"{TINY}/run.yaml", "-k", "2", "--max-prompts", "4")
     check(lines[0]["n"] == 4 and set(lines[0]) == {"n", "k", "pass@1", "stderr", "pass@k", "cons@k", "mean_length", "truncated"}, "evaluate")
 
+    _, lines, _ = run("plan", "run.yaml", "grpo.steps_per_generation=2")
+    check(lines[0]["batches"]["answers_per_rollout"] == 32 and lines[0]["tokens"]["prompt_lengths"]["source"] == "dataset", "plan of a run: batches and lengths")
+    check({"rollout", "update", "checkpoint"} == set(lines[0]["bytes"]["per_rank"]) and set(lines[0]["tokens"]["per_step"]) == {"groups", "completions"}, "plan of a run: phases, both splits")
+    table, layer = 320 * 32, 2 * 32 * 32 + 2 * 16 * 32 + 3 * 32 * 64
+    for path in (MODEL, f"{TINY}/config.json"):
+        _, lines, _ = run("plan", path)
+        costs = lines[0]
+        check(costs["total"] == costs["active"] == table + 2 * (layer + 64) + 32, f"plan {path}: parameters")
+        check(costs["cache_elements_per_token"] == 2 * 2 * 16 and costs["cache_bytes_per_token"] == 4 * 64, f"plan {path}: cache")
+        check(costs["flops_per_token"] == 2 * (table + 2 * layer), f"plan {path}: FLOPs")
+    check(run("plan", MODEL, "--dtype", "bf16")[1][0]["cache_bytes_per_token"] == 128, "plan --dtype")
+
+    schema = subprocess.run([GRPO, "config", "schema"], capture_output=True).stdout
+    try:
+        import jsonschema  # where they are there; tests/base/config_schema_test.cpp needs neither
+        import yaml
+    except ImportError:
+        print("skipped: the configs against the schema (python3 without jsonschema or yaml)")
+    else:
+        validator = jsonschema.Draft202012Validator(json.loads(schema))
+        validator.check_schema(validator.schema)
+        configs = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "configs")
+        for name in sorted(os.listdir(configs)):
+            if name.endswith(".yaml"):
+                with open(os.path.join(configs, name)) as file:
+                    problems = [error.message for error in validator.iter_errors(yaml.safe_load(file))]
+                check(not problems, f"{name} against the schema: {problems}")
+
     code, _, _ = run("train", "run.yaml", "output_dir=run")
     check(code == 0 and os.path.exists(f"{TINY}/run/metrics.jsonl"), "train")
+    check(run("tokenize", "run", rows=[{"text": "1+2=<think>"}])[1][0]["ids"] == ids, "tokenize of a run folder")
+    config = json.load(open(f"{MODEL}/tokenizer_config.json"))
+    config["chat_template"] = "{{ messages[0].content }}!"
+    templated = shutil.copytree(f"{TINY}/run", f"{TINY}/templated")
+    for folder in os.listdir(f"{templated}/checkpoints"):
+        json.dump(config, open(f"{templated}/checkpoints/{folder}/tokenizer_config.json", "w"))
+    check(run("render", "templated", rows=[{"messages": [{"role": "user", "content": "hi"}]}])[1][0]["text"] == "hi!", "render of a run folder")
     code, _, _ = run("export", "run", "exported")
     check(code == 0 and os.path.exists(f"{TINY}/exported/model.safetensors"), "export of a run folder")
     greedy = ["--temperature", "0", "--max-new-tokens", "8"]

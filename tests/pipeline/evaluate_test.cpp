@@ -35,6 +35,9 @@ class Known final : public Reward {
     EXPECT_TRUE(input.is_evaluation());
     return judge_(input.column<std::int64_t>("a"), input);
   }
+  std::optional<std::string> answer(const RewardInput& input) const override {
+    return extract_answer(input.segments(), std::vector<std::string>{"anchor", "last_number"});
+  }
 
  private:
   Judge judge_;

@@ -280,5 +280,18 @@ TEST(Accuracy, ChecksRowsAtLoad) {
   EXPECT_NE(error_of([&] { set.check_row(row, " "); }).find("no answer"), std::string::npos);
 }
 
+// What a majority vote counts is what the reward itself would compare.
+TEST(Accuracy, ReadsAnswersByItsOwnExtraction) {
+  const std::vector<std::string> extract = {"last_number"};
+  const RewardSet strict = reward_set({entry("accuracy")});
+  const RewardSet loose = reward_set({entry("accuracy", "", Json(Json::Object{{"extract", extract}}))});
+  const auto plain = data("it is 7", "7"), boxed = data("it is 7, \\boxed{8}", "7");
+  EXPECT_EQ(strict.answer(0, plain), std::nullopt);
+  EXPECT_EQ(loose.answer(0, plain), "7");
+  EXPECT_EQ(strict.answer(0, boxed), "8");
+  EXPECT_EQ(reward_set({entry("format")}).answer(0, boxed), "8");
+  EXPECT_EQ(reward_set({entry("format")}).answer(0, plain), std::nullopt);
+}
+
 }  // namespace
 }  // namespace grpo

@@ -107,6 +107,41 @@ TEST(Format, Graded) {
   EXPECT_EQ(score("", mode("graded")), 0);
 }
 
+// Worked out apart from the library, to three decimals; with power 1 the similarity itself.
+TEST(Format, CosineTemplate) {
+  const auto similarity = [](const std::string& completion, const std::string& prompt = "") {
+    return score(completion, Json(Json::Object{{"mode", "cosine_template"}, {"power", 1}}), prompt);
+  };
+  struct Case {
+    std::string completion;
+    double similarity;
+  };
+  const Case cases[] = {
+      {kIdeal + "\nmore", 0.773},
+      {"so " + kIdeal, 0.773},
+      {"<think>\n</think>\n<answer>a</answer>", 0.714},
+      {kIdeal + "\n" + kIdeal, 0.487},
+      {"<think>t <answer>a</answer></think>", 0.800},
+      {"<answer>a</answer><think>t</think>", 0.800},
+      {"<think>t <answer>a</answer>", 0.716},
+      {"t</think><answer>a</answer>", 0.716},
+      {"<think>t</think> so <answer>a</answer>", 0.773},
+      {"<think></think><answer></answer><think></think><answer></answer><think></think><answer></answer>", 0.264},
+  };
+  for (const Case& c : cases) EXPECT_NEAR(similarity(c.completion), c.similarity, 0.0005) << c.completion;
+  EXPECT_EQ(similarity(kIdeal), 1);
+  EXPECT_EQ(similarity("no tags"), 0);
+  EXPECT_EQ(similarity(""), 0);
+  EXPECT_GT(similarity("<think>"), 0);
+  EXPECT_EQ(similarity("t</think><answer>a</answer>", "Q <think>"), 1);
+}
+
+TEST(Format, CosineTemplateSquaresUnlessToldOtherwise) {
+  EXPECT_NEAR(score("<answer>a</answer><think>t</think>", mode("cosine_template")), 0.64, 0.0005);
+  EXPECT_NEAR(score(kIdeal + kIdeal, mode("cosine_template")), 0.487 * 0.487, 0.0005);
+  EXPECT_EQ(score(kIdeal, mode("cosine_template")), 1);
+}
+
 TEST(Format, Prefilled) {
   const std::string inside = "t</think><answer>a</answer>";
   EXPECT_EQ(score(inside, {}, "Q <think>\n"), 1);
@@ -146,13 +181,16 @@ TEST(Format, BadParams) {
   EXPECT_NE(build(Json(Json::Object{{"prefilled", "yes"}})).find("params.prefilled"), std::string::npos);
   EXPECT_NE(build(Json(Json::Object{{"min_think_chars", -1}})).find("min_think_chars"), std::string::npos);
   EXPECT_NE(build(Json(Json::Object{{"modes", "soft"}})).find("unknown key"), std::string::npos);
+  EXPECT_NE(build(Json(Json::Object{{"power", 2}})).find("no effect unless mode is cosine_template"),
+            std::string::npos);
+  EXPECT_NE(build(Json(Json::Object{{"mode", "cosine_template"}, {"power", 0}})).find("above 0"), std::string::npos);
 }
 
 TEST(Format, MegabytesOfTags) {
   for (const std::string piece : {"<think>", "</think>", "<answer>x", "<", "<thin", " ", "\xE2\x80\x8B"}) {
     std::string text;
     while (text.size() < (1u << 20)) text += piece;
-    for (const char* name : {"strict", "strict_think", "soft", "tag_count", "graded"}) {
+    for (const char* name : {"strict", "strict_think", "soft", "tag_count", "graded", "cosine_template"}) {
       EXPECT_LT(score(text, mode(name)), 1.0) << piece;
     }
   }

@@ -1,0 +1,53 @@
+// What a run will compute and hold, worked out from its configuration, the model's and the prompts' lengths.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <grpo/train.h>
+
+namespace grpo {
+
+// Lengths of the prompts (sft: conversations) that a run keeps, in the file's order.
+using RowLengths = std::vector<std::int64_t>;
+
+// ---- packing --------------------------------------------------------------------------------------------------------
+
+// An answer as pack() sees it: `answer` tokens after the `prompt` tokens of its group.
+struct AnswerSize {
+  std::size_t group = 0;
+  std::int64_t prompt = 0, answer = 0;
+};
+// The micro-batches that pack() makes of answers.
+struct PackedSizes {
+  std::int64_t batches = 0, tokens = 0, prompts = 0;  // prompts: each counts once per micro-batch it stands in
+  std::int64_t most_tokens = 0, most_targets = 0, most_blocks = 0;  // of one micro-batch; blocks of keys and values
+};
+PackedSizes packed_sizes(const std::vector<AnswerSize>& answers, std::int64_t max_tokens);
+// One step's answers for each step that the first rollout serves, dealt out in one of the two ways.
+std::vector<PackedSizes> step_sizes(const RunConfig& config, const RowLengths& lengths, MinibatchSplit split);
+// The same of `kind: sft`: one step of conversations.
+PackedSizes sft_step_sizes(const RunConfig& config, const RowLengths& lengths);
+
+// ---- memory of one rank ---------------------------------------------------------------------------------------------
+
+struct PhaseBytes {
+  std::string phase;
+  std::vector<std::pair<std::string, std::int64_t>> parts;
+  std::int64_t total() const;
+};
+// What stays from the first step to the last: weights, masters, gradients, moments, reference.
+PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model);
+// Every phase, with the resident part in each; answers are as long as they may get. docs/cli.md has the formulas.
+std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths);
+std::int64_t peak_bytes(const std::vector<PhaseBytes>& phases);
+
+// Bytes that this process may still take: what the system counts as available, or what a control group leaves; 0 when
+// neither can be read.
+std::int64_t available_memory();
+// Throws Error when the resident part alone does not fit in what is available.
+void check_memory(const RunConfig& config, const ModelConfig& model);
+
+}  // namespace grpo

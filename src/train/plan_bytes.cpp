@@ -1,0 +1,189 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "train/plan.h"
+
+namespace grpo {
+namespace {
+
+// Of the code that is planned for: rows of logits at once in sampling and in the head, vocabulary entries of the head's
+// slab, prompt tokens of one prefill, and the statistics that the head keeps of a target.
+constexpr std::int64_t kSamplerRows = 128, kHeadRows = 256, kHeadSlab = 8192, kPrefillTokens = 4096, kRowStats = 24;
+
+struct Sizes {
+  std::int64_t element, width, feed_forward, query, kv, heads, layers, vocab;
+};
+Sizes sizes_of(const ModelConfig& m, DType dtype) {
+  return {dtype == DType::Float32 ? 4 : 2, m.hidden_size, m.intermediate_size, m.num_heads * m.head_dim,
+          m.num_kv_heads * m.head_dim,     m.num_heads,   m.num_layers,        m.vocab_size};
+}
+
+std::int64_t blocks_for(std::int64_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
+
+std::int64_t cache_bytes(const Sizes& s, std::int64_t blocks) {
+  return blocks * kKvBlock * 2 * s.kv * s.layers * s.element;
+}
+
+// A forward without a graph, in its widest place, and the sampler's logits.
+std::int64_t forward_bytes(const Sizes& s, std::int64_t tokens) {
+  const std::int64_t attention = 2 * s.width + 3 * s.query + 3 * s.kv, feed_forward = 3 * (s.width + s.feed_forward);
+  return tokens * std::max(attention, feed_forward) * s.element + kSamplerRows * s.vocab * 4;
+}
+
+// What a micro-batch keeps for its backward. Per layer and token: both norms' inputs and outputs, rotated queries, the
+// attention's output, gate, up and their product; keys and values in blocks; statistics of softmax and norms in fp32.
+// Once: the final norm's input and output; per target: log-prob, entropy, statistics, row and id.
+std::int64_t activation_bytes(const Sizes& s, const PackedSizes& batch) {
+  const std::int64_t per_token = (4 * s.width + 2 * s.query + 3 * s.feed_forward) * s.element + 4 * s.heads + 8;
+  return s.layers * batch.most_tokens * per_token + cache_bytes(s, batch.most_blocks) +
+         batch.most_tokens * 2 * s.width * s.element + batch.most_targets * (8 + kRowStats + 8);
+}
+
+// Gradients in flight where they are most: at the head (logits of a slab, d hidden in fp32) or in the last layer.
+std::int64_t backward_bytes(const Sizes& s, const PackedSizes& batch) {
+  const std::int64_t rows = std::min(kHeadRows, batch.most_targets);
+  const std::int64_t head = rows * (std::min(kHeadSlab, s.vocab) * 4 + s.width * (s.element + 4)) +
+                            batch.most_tokens * s.width * (s.element + 4);
+  return std::max(head, batch.most_tokens * 3 * (s.width + s.feed_forward) * s.element);
+}
+
+// Blocks that the sampler's cache gets for the first rollout: its budget, or less when everything fits in less.
+std::int64_t rollout_blocks(const GrpoSection& grpo, const std::vector<std::int64_t>& prompts) {
+  std::int64_t all = 0;
+  for (const std::int64_t prompt : prompts)
+    all += blocks_for(prompt) +
+           grpo.num_generations * (blocks_for(prompt + grpo.loss.max_completion_length) - prompt / kKvBlock);
+  return std::min(all, (grpo.cache_tokens > 0 ? grpo.cache_tokens : SamplerOptions{}.cache_tokens) / kKvBlock);
+}
+
+PackedSizes largest(const std::vector<PackedSizes>& steps) {
+  PackedSizes most;
+  for (const PackedSizes& step : steps) {
+    most.tokens = std::max(most.tokens, step.tokens);
+    most.most_tokens = std::max(most.most_tokens, step.most_tokens);
+    most.most_targets = std::max(most.most_targets, step.most_targets);
+    most.most_blocks = std::max(most.most_blocks, step.most_blocks);
+  }
+  return most;
+}
+
+std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths) {
+  const GrpoSection& grpo = config.grpo;
+  const Sizes s = sizes_of(model, config.model.dtype);
+  const RowOrder order(lengths.size(), config.seed, config.data.shuffle);
+  std::vector<std::int64_t> prompts;
+  for (int p = 0; p < grpo.prompts_per_step * grpo.steps_per_generation; ++p)
+    prompts.push_back(lengths[order.row_at(static_cast<std::uint64_t>(p))]);
+  const std::int64_t longest = *std::max_element(prompts.begin(), prompts.end());
+  const std::int64_t length = grpo.loss.max_completion_length;
+  const std::int64_t num_answers = static_cast<std::int64_t>(prompts.size()) * grpo.num_generations;
+  const std::int64_t targets = num_answers / grpo.steps_per_generation * length;  // of a step
+  const bool off_policy = grpo.steps_per_generation * grpo.num_iterations > 1;
+  // An answer's ids, log-probs and text; per target of a step: row, id, mask, log-probs and advantage.
+  const std::int64_t answers = num_answers * length * 12;
+  const std::int64_t per_target = 4 + 4 + 1 + 8 + 8 + (off_policy ? 8 : 0) + (grpo.loss.beta > 0 ? 8 : 0);
+  const PackedSizes batch = largest(step_sizes(config, lengths, grpo.minibatch_split));
+
+  std::int64_t prefill = 0;
+  for (const std::int64_t prompt : prompts) prefill += prompt;
+  prefill = std::max({std::min(prefill, kPrefillTokens), longest, num_answers});
+  PhaseBytes rollout{"rollout", {}}, update{"update", {}};
+  rollout.parts = {{"cache", cache_bytes(s, rollout_blocks(grpo, prompts))},
+                   {"forward", forward_bytes(s, prefill)},
+                   {"answers", answers}};
+  update.parts = {{"activations", activation_bytes(s, batch)},
+                  {"backward", backward_bytes(s, batch)},
+                  {"answers", answers + targets * per_target + batch.tokens * 4}};
+  return {rollout, update};
+}
+
+std::int64_t number_in(const std::string& path) {
+  std::ifstream file(path);
+  std::int64_t value = 0;
+  return file >> value ? value : -1;  // "max" is no number
+}
+
+}  // namespace
+
+std::int64_t PhaseBytes::total() const {
+  std::int64_t sum = 0;
+  for (const auto& [name, bytes] : parts) sum += bytes;
+  return sum;
+}
+
+PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model) {
+  std::int64_t all = 0, matrices = 0;
+  for (const WeightShape& weight : weight_shapes(model)) {
+    const std::int64_t count = parameter_elements(weight.shape, config.model.dtype);
+    all += count;
+    if (weight.shape.size() == 2) matrices += count;
+  }
+  const std::int64_t compute =
+      config.model.dtype == DType::BFloat16 ? 2 * matrices : 0;  // fp32: the masters themselves
+  PhaseBytes resident{"resident",
+                      {{"masters", 4 * all}, {"weights", compute}, {"gradients", 4 * all}, {"moments", 8 * all}}};
+  if (config.kind == RunKind::Grpo && config.grpo.loss.beta > 0)
+    resident.parts.emplace_back("reference", 4 * all + compute);
+  return resident;
+}
+
+std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths) {
+  const Sizes s = sizes_of(model, config.model.dtype);
+  std::vector<PhaseBytes> phases;
+  if (config.kind == RunKind::Grpo) {
+    phases = grpo_phases(config, model, lengths);
+  } else {
+    const PackedSizes batch = sft_step_sizes(config, lengths);
+    phases = {{"update", {{"activations", activation_bytes(s, batch)}, {"backward", backward_bytes(s, batch)}}}};
+  }
+  if (!config.eval.data.empty()) {  // its cache is bounded by the same budget
+    const std::int64_t budget = config.grpo.cache_tokens > 0 ? config.grpo.cache_tokens : SamplerOptions{}.cache_tokens;
+    phases.push_back(
+        {"evaluation", {{"cache", cache_bytes(s, budget / kKvBlock)}, {"forward", forward_bytes(s, kPrefillTokens)}}});
+  }
+  phases.push_back({"checkpoint", {{"copies", 8 * num_parameters(model)}}});  // both moments in logical shapes
+  const PhaseBytes resident = resident_bytes(config, model);
+  for (PhaseBytes& phase : phases)
+    phase.parts.insert(phase.parts.begin(), resident.parts.begin(), resident.parts.end());
+  return phases;
+}
+
+std::int64_t peak_bytes(const std::vector<PhaseBytes>& phases) {
+  std::int64_t peak = 0;
+  for (const PhaseBytes& phase : phases) peak = std::max(peak, phase.total());
+  return peak;
+}
+
+std::int64_t available_memory() {
+  std::int64_t available = 0;
+  std::ifstream meminfo("/proc/meminfo");
+  for (std::string name; meminfo >> name;) {
+    std::int64_t kib = 0;
+    if (name == "MemAvailable:" && meminfo >> kib) available = kib * 1024;
+    meminfo.ignore(256, '\n');
+  }
+  const std::int64_t limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
+  if (limit < 0 || used < 0) return available;
+  std::int64_t cached = 0;  // pages of files, which make room
+  std::ifstream stat("/sys/fs/cgroup/memory.stat");
+  std::int64_t bytes = 0;
+  for (std::string name; stat >> name >> bytes;)
+    if (name == "active_file" || name == "inactive_file") cached += bytes;
+  const std::int64_t left = std::max<std::int64_t>(0, limit - used + cached);
+  return available > 0 ? std::min(available, left) : left;
+}
+
+void check_memory(const RunConfig& config, const ModelConfig& model) {
+  const PhaseBytes resident = resident_bytes(config, model);
+  const std::int64_t available = available_memory();
+  if (available <= 0 || resident.total() <= available) return;
+  std::string parts;
+  for (const auto& [name, bytes] : resident.parts)
+    parts += fmt::format("{}{} {} MiB", parts.empty() ? "" : ", ", name, bytes >> 20);
+  throw Error(fmt::format("memory: training this model needs {} MiB before the first token ({}), {} MiB are available",
+                          resident.total() >> 20, parts, available >> 20));
+}
+
+}  // namespace grpo

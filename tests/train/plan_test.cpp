@@ -1,0 +1,226 @@
+#include "train/plan.h"
+
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <fstream>
+#include <iostream>
+#include <random>
+
+#include "support/tensors.h"
+#include "support/tiny_run.h"
+#include "train/minibatches.h"
+
+namespace grpo::testing {
+namespace {
+
+class Plan : public OpsTest {};
+
+ModelConfig medium_model() {
+  ModelConfig config = tiny_model_config();
+  config.vocab_size = 4096;
+  config.hidden_size = 256;
+  config.intermediate_size = 768;
+  config.num_layers = 4;
+  config.num_heads = 4;
+  config.num_kv_heads = 2;
+  config.head_dim = 64;
+  config.max_positions = 1024;
+  return config;
+}
+
+TEST_F(Plan, CostsOfAModelByHand) {
+  ModelConfig model = medium_model();
+  const std::int64_t layer = 256 * 256 * 2 + 128 * 256 * 2 + 3 * 256 * 768, table = 4096 * 256;
+  model.tie_embeddings = false;
+  Json plan = plan_model(model, DType::Float32);
+  EXPECT_EQ(plan.at("total").as_int(), 2 * table + 4 * (layer + 512) + 256);
+  EXPECT_EQ(plan.at("active"), plan.at("total"));
+  EXPECT_EQ(plan.at("cache_elements_per_token").as_int(), 4 * 2 * 2 * 64);
+  EXPECT_EQ(plan.at("cache_bytes_per_token").as_int(), 4 * 4 * 2 * 2 * 64);
+  EXPECT_EQ(plan.at("flops_per_token").as_int(), 2 * (table + 4 * layer));
+  EXPECT_EQ(plan.at("attention_flops_per_token_and_position").as_int(), 4 * 4 * 256);
+  model.tie_embeddings = true;
+  plan = plan_model(model, DType::BFloat16);
+  EXPECT_EQ(plan.at("total").as_int(), table + 4 * (layer + 512) + 256);
+  EXPECT_EQ(plan.at("cache_bytes_per_token").as_int(), 2 * 4 * 2 * 2 * 64);
+  EXPECT_EQ(plan.at("flops_per_token").as_int(), 2 * (table + 4 * layer));
+}
+
+// The count from lengths is what pack() makes of such answers.
+TEST_F(Plan, SizesAreThoseOfPack) {
+  std::mt19937 random(3);
+  const auto draw = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
+  for (int trial = 0; trial < 50; ++trial) {
+    std::vector<RolloutGroup> groups(5);
+    for (RolloutGroup& group : groups) {
+      group.prompt.ids.resize(static_cast<std::size_t>(draw(1, 70)));
+      group.completions.resize(static_cast<std::size_t>(draw(1, 6)));
+      for (Completion& completion : group.completions) {
+        completion.ids.resize(static_cast<std::size_t>(draw(1, 60)));
+        completion.logprobs.resize(completion.ids.size());
+      }
+    }
+    std::vector<AnswerRef> answers;
+    std::vector<AnswerSize> sizes;
+    for (std::size_t g = 0; g < groups.size(); ++g)
+      for (std::size_t c = 0; c < groups[g].completions.size(); ++c) {
+        if (draw(0, 3) == 0) continue;
+        answers.push_back({&groups[g], c});
+        sizes.push_back({g, static_cast<std::int64_t>(groups[g].prompt.ids.size()),
+                         static_cast<std::int64_t>(groups[g].completions[c].ids.size())});
+      }
+    const std::int64_t max_tokens = draw(40, 300);
+    const std::vector<PackedBatch> batches = pack(answers, {.max_tokens = max_tokens});
+    const PackedSizes counted = packed_sizes(sizes, max_tokens);
+    std::int64_t tokens = 0, most_tokens = 0, most_targets = 0;
+    for (const PackedBatch& batch : batches) {
+      tokens += static_cast<std::int64_t>(batch.tokens.tokens.size());
+      most_tokens = std::max(most_tokens, static_cast<std::int64_t>(batch.tokens.tokens.size()));
+      most_targets = std::max(most_targets, static_cast<std::int64_t>(batch.targets.size()));
+    }
+    EXPECT_EQ(counted.batches, static_cast<std::int64_t>(batches.size()));
+    EXPECT_EQ(counted.tokens, tokens);
+    EXPECT_EQ(counted.most_tokens, most_tokens);
+    EXPECT_EQ(counted.most_targets, most_targets);
+  }
+}
+
+TEST_F(Plan, AnswersAreDealtOutEvenlyAndEachOnce) {
+  for (const MinibatchSplit split : {MinibatchSplit::Groups, MinibatchSplit::Completions}) {
+    std::vector<int> counts(3);
+    for (const std::size_t part : deal_answers(14, {split, 3, 42, 5})) ++counts[part];
+    EXPECT_EQ(counts[0] + counts[1] + counts[2], 14);
+    EXPECT_LE(*std::max_element(counts.begin(), counts.end()) - *std::min_element(counts.begin(), counts.end()), 1);
+  }
+  EXPECT_EQ(deal_answers(4, {MinibatchSplit::Groups, 2, 42, 0}), (std::vector<std::size_t>{0, 0, 1, 1}));
+  EXPECT_NE(deal_answers(64, {MinibatchSplit::Completions, 2, 42, 0}),
+            deal_answers(64, {MinibatchSplit::Completions, 2, 42, 1}));
+}
+
+// Spreading completions over four minibatches carries most prompts into most of them.
+TEST_F(Plan, TokensOfBothSplits) {
+  RunConfig config;
+  config.grpo.num_generations = 4;
+  config.grpo.prompts_per_step = 8;
+  config.grpo.steps_per_generation = 4;
+  config.grpo.loss.max_completion_length = 11;
+  const RowLengths lengths(100, 50);
+  for (const PackedSizes& step : step_sizes(config, lengths, MinibatchSplit::Groups)) {
+    EXPECT_EQ(step.prompts, 8);
+    EXPECT_EQ(step.tokens, 8 * (50 + 4 * 10));
+    EXPECT_EQ(step.batches, 1);
+  }
+  double prompts = 0;
+  for (const PackedSizes& step : step_sizes(config, lengths, MinibatchSplit::Completions)) {
+    EXPECT_EQ(step.tokens, step.prompts * 50 + 32 * 10);
+    prompts += static_cast<double>(step.prompts) / 4;
+  }
+  // 32 prompts, each with none of its 4 answers in a given quarter by C(96,4) / C(128,4): 10.0 of them.
+  EXPECT_NEAR(prompts, 22.0, 2.5);
+}
+
+TEST_F(Plan, OfARun) {
+  const TinyRun run;
+  RunConfig config = run.grpo(7);
+  config.grpo.steps_per_generation = 2;
+  const Json plan = plan_run(config);
+  const Json& batches = plan.at("batches");
+  EXPECT_EQ(batches.at("answers_per_step").as_int(), 12);
+  EXPECT_EQ(batches.at("prompts_per_rollout").as_int(), 6);
+  EXPECT_EQ(batches.at("rollouts").as_int(), 4);
+  EXPECT_EQ(batches.at("rows").as_int(), 20);
+  EXPECT_DOUBLE_EQ(batches.at("epochs").as_double(), 24.0 / 20);
+  const Json& tokens = plan.at("tokens");
+  EXPECT_EQ(tokens.at("prompt_lengths").at("source"), Json("dataset"));
+  const auto length = static_cast<std::int64_t>(tiny_tokenizer().encode("6+2=").size());  // as all of them
+  EXPECT_EQ(tokens.at("prompt_lengths").at("longest").as_int(), length);
+  EXPECT_EQ(tokens.at("sampled_per_rollout").as_int(), 24 * 6);
+  EXPECT_DOUBLE_EQ(tokens.at("per_step").at("groups").at("tokens").as_double(),
+                   static_cast<double>(3 * length + 12 * 5));
+  const Json& bytes = plan.at("bytes");
+  std::string phases;
+  for (const auto& [phase, parts] : bytes.at("per_rank").as_object()) {
+    std::int64_t sum = 0;
+    for (const auto& [part, value] : parts.as_object()) sum += part == "total" ? 0 : value.as_int();
+    EXPECT_EQ(parts.at("total").as_int(), sum);
+    EXPECT_LE(sum, bytes.at("peak").as_int());
+    phases += phase + " ";
+  }
+  EXPECT_EQ(phases, "rollout update checkpoint ");
+  EXPECT_GT(bytes.at("available").as_int(), 0);
+  EXPECT_EQ(plan_run(run.sft()).at("batches").at("conversations_per_step").as_int(), 6);
+}
+
+TEST_F(Plan, AssumesTheLongestPromptWithoutTokenizerOrRows) {
+  const TinyRun run;
+  RunConfig config = run.grpo();
+  config.data.train = run.path("nowhere.jsonl");
+  Json lengths = plan_run(config).at("tokens").at("prompt_lengths");
+  EXPECT_EQ(lengths.at("source"), Json("limit"));
+  EXPECT_NE(lengths.at("why").as_string().find("nowhere.jsonl"), std::string::npos);
+  EXPECT_EQ(lengths.at("longest").as_int(), 128 - 6);
+  config.data.max_prompt_length = 20;
+  EXPECT_EQ(plan_run(config).at("tokens").at("prompt_lengths").at("longest").as_int(), 20);
+  config.data.train = run.path("train.jsonl");
+  config.model.tokenizer = run.path("train.jsonl");
+  EXPECT_EQ(plan_run(config).at("tokens").at("prompt_lengths").at("source"), Json("limit"));
+}
+
+TEST_F(Plan, RefusesWhatCannotFit) {
+  const TinyRun run;
+  RunConfig config = run.grpo();
+  config.grpo.loss.beta = 0.1;
+  ModelConfig model = medium_model();
+  EXPECT_NO_THROW(check_memory(config, model));
+  model.num_layers = 4096;
+  model.hidden_size = model.intermediate_size = 16384;
+  const std::string text = error_of([&] { check_memory(config, model); });
+  EXPECT_NE(text.find("memory: training this model needs"), std::string::npos) << text;
+  EXPECT_NE(text.find("reference"), std::string::npos) << text;
+}
+
+// "VmHWM" or "VmRSS" of this process in bytes.
+std::int64_t status_bytes(const std::string& name) {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    std::int64_t kib = 0;
+    if (word == name + ":" && status >> kib) return kib * 1024;
+  }
+  return 0;
+}
+
+// A run whose answers all reach their limit takes what was planned, within a fifth: the plan has neither the kernels'
+// scratch nor what the allocator keeps.
+TEST_F(Plan, PeakOfARealRun) {
+  const TinyRun run;
+  ModelConfig model = medium_model();
+  model.eos_ids = {};  // no answer ends early
+  const Tokenizer tokenizer = tiny_tokenizer();
+  CausalLM::init(model, 1, {}).save(run.path("medium"), &tokenizer, DType::Float32);
+  for (const DType dtype : {DType::Float32, DType::BFloat16}) {
+    RunConfig config = run.grpo(2);
+    config.model.path = run.path("medium");
+    config.model.dtype = dtype;
+    config.grpo.num_generations = 8;
+    config.grpo.prompts_per_step = 4;
+    config.grpo.loss.max_completion_length = 64;
+    const Json bytes = plan_run(config).at("bytes");
+    ::malloc_trim(0);
+    std::ofstream("/proc/self/clear_refs") << "5";  // VmHWM starts from here
+    const std::int64_t before = status_bytes("VmRSS");
+    {
+      Trainer trainer = tiny_trainer(config);
+      trainer.step();
+      trainer.step();
+    }
+    const auto peak = static_cast<double>(status_bytes("VmHWM") - before);
+    const auto planned = bytes.at("per_rank").at("update").at("total").as_double();
+    EXPECT_GT(peak, 0.8 * planned);
+    EXPECT_LT(peak, 1.2 * planned);
+    std::cout << "peak " << peak / (1 << 20) << " MiB, planned " << planned / (1 << 20) << " MiB\n";
+  }
+}
+
+}  // namespace
+}  // namespace grpo::testing
