@@ -120,12 +120,12 @@ class GRPO_API Reward {
   virtual std::vector<Verdict> score_group(std::span<const RewardInput> group) const;
   // Asked about the first answer of a group; false: absent for that whole group.
   virtual bool applies(const RewardInput&) const { return true; }
-  // The answer that it reads out of a completion, for majority votes; null: none. By default final_answer().
-  virtual std::optional<std::string> answer(const RewardInput& input) const;
   // What `score` may return; `min` is for answers that themselves make scoring fail. Values outside are counted.
   virtual RewardRange range() const { return {}; }
   // Complains (throws) about a row that it could never score; called when a dataset loads.
   virtual void check_row(const Json& /*row*/, const std::optional<std::string>& /*reference*/) const {}
+  // The answer that it reads out of a completion, for majority votes; null: none. By default final_answer().
+  virtual std::optional<std::string> answer(const RewardInput& input) const;
 };
 
 // `params`: object or null, already free of `name`, `weight` ... Unknown keys must throw: check_params.

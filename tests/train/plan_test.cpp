@@ -198,6 +198,7 @@ TEST_F(Plan, PeakOfARealRun) {
   model.eos_ids = {};  // no answer ends early
   const Tokenizer tokenizer = tiny_tokenizer();
   CausalLM::init(model, 1, {}).save(run.path("medium"), &tokenizer, DType::Float32);
+  tiny_trainer(run.grpo()).step();  // the code that it runs is in memory from here on
   for (const DType dtype : {DType::Float32, DType::BFloat16}) {
     RunConfig config = run.grpo(2);
     config.model.path = run.path("medium");
