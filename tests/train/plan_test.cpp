@@ -190,7 +190,7 @@ std::int64_t status_bytes(const std::string& name) {
   return 0;
 }
 
-// A run whose answers all reach their limit takes what was planned, within a fifth: the plan has neither the kernels'
+// A run whose answers all reach their limit takes what was planned, within a quarter: the plan has neither the kernels'
 // scratch nor what the allocator keeps.
 TEST_F(Plan, PeakOfARealRun) {
   const TinyRun run;
@@ -217,8 +217,8 @@ TEST_F(Plan, PeakOfARealRun) {
     }
     const auto peak = static_cast<double>(status_bytes("VmHWM") - before);
     const auto planned = bytes.at("per_rank").at("update").at("total").as_double();
-    EXPECT_GT(peak, 0.8 * planned);
-    EXPECT_LT(peak, 1.2 * planned);
+    EXPECT_GT(peak, 0.75 * planned);
+    EXPECT_LT(peak, 1.25 * planned);
     std::cout << "peak " << peak / (1 << 20) << " MiB, planned " << planned / (1 << 20) << " MiB\n";
   }
 }
