@@ -204,6 +204,7 @@ Value Interpreter::attribute(const Value& object, const std::string& name) {
     budget_.work(dict->entries.size() / 8);
     if (const Value* value = dict->find(name)) return *value;
   } else if (const auto* space = object.as_namespace()) {
+    budget_.work((*space)->entries.size() / 8);
     if (const Value* value = (*space)->find(name)) return *value;
   } else if (Loop* loop = object.as_loop()) {
     return loop_attribute(*loop, name);
@@ -255,6 +256,7 @@ Value Interpreter::call_loop_method(Loop& loop, const std::string& name, const A
     if (values.empty()) throw Failure("loop.cycle needs an argument");
     return values[static_cast<std::size_t>(std::max<std::int64_t>(loop.index0, 0)) % values.size()];
   }
+  if (!loop.last_changed) changed_loops_.push_back(loop.shared_from_this());
   const bool same = loop.last_changed && equal(Value::tuple(*loop.last_changed), Value::tuple(values), budget_);
   loop.last_changed = values;
   return Value(!same);

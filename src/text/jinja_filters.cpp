@@ -17,14 +17,18 @@ namespace {
 template <std::string (*map)(std::string_view)>
 Value map_text(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
   bind("the filter", arguments, {}, 0);
-  return Value(map(to_text(input, interpreter.budget())));
+  const std::string text = to_text(input, interpreter.budget());
+  interpreter.budget().map_case(text.size());
+  return Value(map(text));
 }
 
 Value trim(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
   const auto given = bind("trim", arguments, {"chars"}, 0);
-  const bool white_space = !given[0] || given[0]->is_none();
   const std::string text = to_text(input, interpreter.budget());
-  return Value(strip(text, Side::Both, white_space ? nullptr : &expect_text("trim", *given[0])));
+  if (!given[0] || given[0]->is_none()) return Value(strip(text, Side::Both));
+  const std::string& characters = expect_text("trim", *given[0]);
+  interpreter.budget().search(text.size(), characters.size());
+  return Value(strip(text, Side::Both, &characters));
 }
 
 Value replace_filter(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
@@ -49,6 +53,7 @@ Value indent(Interpreter& interpreter, const Value& input, const Arguments& argu
           : std::string(static_cast<std::size_t>(std::min<std::int64_t>(
                             std::max<std::int64_t>(expect_integer("indent", given[0], 4), 0), 1000)),
                         ' ');
+  budget.text(space.size());
   const bool blank = given[2] && truthy(*given[2]);
   const std::string text = expect_text("indent", input) + "\n";
   const Value split = call_text_method(text, "splitlines", {}, budget);
@@ -93,6 +98,7 @@ Value to_json(Interpreter& interpreter, const Value& input, const Arguments& arg
     style.item_separator = expect_text("tojson: separators", separators[0]);
     style.key_separator = expect_text("tojson: separators", separators[1]);
   }
+  interpreter.budget().text(style.indent.size() + style.item_separator.size() + style.key_separator.size());
   return Value(json_text(input, style, interpreter.budget()));
 }
 
@@ -142,7 +148,7 @@ std::optional<std::int64_t> truncated(double value) {
   return static_cast<std::int64_t>(value);
 }
 
-Value int_filter(Interpreter&, const Value& input, const Arguments& arguments) {
+Value int_filter(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
   const auto given = bind("int", arguments, {"default", "base"}, 0);
   const std::int64_t base = expect_integer("int", given[1], 10);
   if (base < 2 || base > 36) throw Failure("int: the base must be in 2..36, got " + std::to_string(base));
@@ -150,6 +156,7 @@ Value int_filter(Interpreter&, const Value& input, const Arguments& arguments) {
   std::optional<std::int64_t> value = input.integer();
   if (const double* real = input.as_float()) value = truncated(*real);
   if (const std::string* text = input.as_text()) {
+    interpreter.budget().text(text->size());
     value = parse_integer(*text, static_cast<int>(base));
     const auto real = value ? std::nullopt : parse_float(*text);
     if (real) value = truncated(*real);
@@ -158,11 +165,15 @@ Value int_filter(Interpreter&, const Value& input, const Arguments& arguments) {
   return given[0] ? *given[0] : Value(0);
 }
 
-Value float_filter(Interpreter&, const Value& input, const Arguments& arguments) {
+Value float_filter(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
   const auto given = bind("float", arguments, {"default"}, 0);
   if (input.is_undefined()) throw Failure(input.undefined_reason());
   if (input.is_number()) return Value(input.number());
-  const auto value = input.as_text() ? parse_float(*input.as_text()) : std::nullopt;
+  std::optional<double> value;
+  if (const std::string* text = input.as_text()) {
+    interpreter.budget().text(text->size());
+    value = parse_float(*text);
+  }
   if (value) return Value(*value);
   return given[0] ? *given[0] : Value(0.0);
 }

@@ -49,6 +49,7 @@ Interpreter::Interpreter(const Tree& tree, const Dict& variables) : tree_(tree),
 }
 
 Interpreter::~Interpreter() {
+  for (const auto& loop : changed_loops_) loop->last_changed.reset();
   for (const auto& space : namespaces_) space->entries.clear();
 }
 
@@ -228,6 +229,7 @@ void Interpreter::assign(const Target& target, const Value& value) {
     const auto* space = object.as_namespace();
     if (!space) throw Failure("cannot set '" + target.name + "." + target.attribute + "': not a namespace");
     if (target.attribute[0] == '_') throw Failure("a namespace's attribute cannot start with an underscore");
+    budget_.work((*space)->entries.size() / 8);
     (*space)->set(target.attribute, value);
   }
 }
@@ -263,6 +265,7 @@ void Interpreter::bind_macro(const Statement& macro, const Arguments& arguments)
   if (macro.uses_varargs) variables["varargs"] = Value::tuple(std::move(extra));
   if (macro.uses_caller) variables["caller"] = Value::undefined("no caller defined");
   for (std::size_t i = 0; i < num_positional; ++i) variables[macro.parameters[i].name] = arguments.positional[i];
+  budget_.work(arguments.named.size() * macro.parameters.size() / 8);
   std::vector<std::pair<Value, Value>> extra_named;
   std::vector<bool> given(macro.parameters.size(), false);
   for (const auto& [name, value] : arguments.named) {
@@ -325,6 +328,7 @@ Value Interpreter::make_namespace(const Arguments& arguments) {
   auto space = std::make_shared<Namespace>();
   const auto put = [&](const std::string& name, const Value& value) {
     if (!name.empty() && name[0] == '_') throw Failure("a namespace's attribute cannot start with an underscore");
+    budget_.work(space->entries.size() / 8);
     space->set(name, value);
   };
   if (arguments.positional.size() > 1) throw Failure("namespace takes at most 1 positional argument");

@@ -20,7 +20,7 @@ struct Scope {
 };
 
 // The state behind `loop`. Items are pulled one by one, since a filter may depend on what the body did.
-struct Loop {
+struct Loop : std::enable_shared_from_this<Loop> {
   Values items;  // cleared when the loop has ended
   std::size_t next = 0;
   bool filtered = false;
@@ -98,6 +98,7 @@ class Interpreter {
   std::string* out_ = nullptr;
   Result result_;
   std::vector<std::shared_ptr<Namespace>> namespaces_;  // emptied at the end: they may hold each other
+  std::vector<std::shared_ptr<Loop>> changed_loops_;    // likewise, of what `changed` was told
   int depth_ = 0;
   int line_ = 0;
 };

@@ -70,13 +70,15 @@ Value range_function(const Arguments& arguments, Budget& budget) {
   return Value::sequence(SequenceKind::Range, std::move(items), std::move(label));
 }
 
-Value time_function(const Arguments& arguments) {
+Value time_function(const Arguments& arguments, Budget& budget) {
   const std::string& format = expect_text("strftime_now", *bind("strftime_now", arguments, {"format"}, 1)[0]);
   if (format.size() > 1000) throw Failure("strftime_now: the format is longer than 1000 bytes");
   const std::time_t now = std::time(nullptr);
   std::tm local{};
   localtime_r(&now, &local);
-  std::string out(8192, '\0');
+  constexpr std::size_t kMaxBytes = 8192;
+  budget.text(kMaxBytes);
+  std::string out(kMaxBytes, '\0');
   out.resize(std::strftime(out.data(), out.size(), format.c_str(), &local));
   return Value(std::move(out));
 }
@@ -150,7 +152,7 @@ Value call_function(const std::string& name, const Arguments& arguments, Interpr
   Budget& budget = interpreter.budget();
   if (name == "range") return range_function(arguments, budget);
   if (name == "namespace") return interpreter.make_namespace(arguments);
-  if (name == "strftime_now") return time_function(arguments);
+  if (name == "strftime_now") return time_function(arguments, budget);
   if (name == "dict") return dict_function(arguments, budget);
   throw Failure(to_text(*bind("raise_exception", arguments, {"message"}, 1)[0], budget));
 }

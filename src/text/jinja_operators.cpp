@@ -201,7 +201,7 @@ Value plain_item(const Value& object, const Value& index, Budget& budget) {
   if (const Dict* dict = object.as_dict()) {
     if (const Value* value = dict->find(index, budget)) return *value;
   } else if (auto at = index.integer()) {
-    const std::optional<std::size_t> size = length(object);
+    const std::optional<std::size_t> size = length(object, budget);
     const bool indexable =
         object.as_text() || (object.as_sequence() && object.as_sequence()->kind <= SequenceKind::Range);
     if (indexable && *at < 0) *at += static_cast<std::int64_t>(*size);

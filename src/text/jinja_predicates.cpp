@@ -36,6 +36,7 @@ template <bool want_upper>
 bool has_case(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
   bind("the test", arguments, {}, 0);
   const std::string text = to_text(input, interpreter.budget());
+  interpreter.budget().map_case(2 * text.size());
   return want_upper ? upper(text) == text && lower(text) != text : lower(text) == text && upper(text) != text;
 }
 
@@ -55,8 +56,10 @@ bool is_divisible(Interpreter& interpreter, const Value& input, const Arguments&
   return has_remainder(interpreter, input, expect_integer("divisibleby", given[0], 1), 0);
 }
 
-bool is_same(Interpreter&, const Value& input, const Arguments& arguments) {
-  return input.same_object(*bind("sameas", arguments, {"other"}, 1)[0]);
+bool is_same(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
+  const Value& other = *bind("sameas", arguments, {"other"}, 1)[0];
+  if (input.as_text() && other.as_text()) return equal(input, other, interpreter.budget());
+  return input.same_object(other);
 }
 
 bool is_in(Interpreter& interpreter, const Value& input, const Arguments& arguments) {

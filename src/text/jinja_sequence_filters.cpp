@@ -35,11 +35,15 @@ Value follow(Interpreter& interpreter, Value object, const Values& path, const V
   return object;
 }
 
-Value without_case(const Value& value) { return value.as_text() ? Value(lower(*value.as_text())) : value; }
+Value without_case(const Value& value, Budget& budget) {
+  if (!value.as_text()) return value;
+  budget.map_case(value.as_text()->size());
+  return Value(lower(*value.as_text()));
+}
 
-Value count(Interpreter&, const Value& input, const Arguments& arguments) {
+Value count(Interpreter& interpreter, const Value& input, const Arguments& arguments) {
   bind("length", arguments, {}, 0);
-  const std::optional<std::size_t> size = length(input);
+  const std::optional<std::size_t> size = length(input, interpreter.budget());
   if (!size) throw Failure("'" + std::string(type_name(input)) + "' has no length");
   return Value(static_cast<std::int64_t>(*size));
 }
@@ -136,7 +140,7 @@ Value sort(Interpreter& interpreter, const Value& input, const Arguments& argume
     Values key;
     for (const Values& path : paths) {
       const Value part = follow(interpreter, value, path);
-      key.push_back(by_case ? part : without_case(part));
+      key.push_back(by_case ? part : without_case(part, interpreter.budget()));
     }
     keys.push_back(Value::list(std::move(key)));
   }
@@ -155,7 +159,7 @@ Value dict_sort(Interpreter& interpreter, const Value& input, const Arguments& a
   for (const auto& [key, value] : dict->entries) {
     const Value& part = by == "key" ? key : value;
     pairs.push_back(Value::tuple({key, value}));
-    keys.push_back(by_case ? part : without_case(part));
+    keys.push_back(by_case ? part : without_case(part, interpreter.budget()));
   }
   return Value::list(sorted(std::move(pairs), keys, given[2] && truthy(*given[2]), interpreter.budget()));
 }
@@ -169,7 +173,7 @@ Value unique(Interpreter& interpreter, const Value& input, const Arguments& argu
   Values kept;
   for (const Value& item : iterate(input, budget)) {
     const Value part = follow(interpreter, item, path);
-    Value key = by_case ? part : without_case(part);
+    Value key = by_case ? part : without_case(part, interpreter.budget());
     if (std::any_of(seen.begin(), seen.end(), [&](const Value& other) { return equal(other, key, budget); })) continue;
     seen.push_back(std::move(key));
     kept.push_back(item);
@@ -186,7 +190,7 @@ Value extreme(Interpreter& interpreter, const Value& input, const Arguments& arg
   if (values.empty()) return Value::undefined("no aggregated item, the sequence was empty");
   const auto key_of = [&](const Value& value) {
     const Value part = follow(interpreter, value, path);
-    return by_case ? part : without_case(part);
+    return by_case ? part : without_case(part, interpreter.budget());
   };
   std::size_t best = 0;
   Value best_key = key_of(values[0]);

@@ -31,7 +31,7 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
     budget.grow(out.size(), piece.size());
     out += piece;
   };
-  budget.text(text.size());
+  budget.search(text.size(), from.size());
   while (most < 0 || done < most) {
     // An empty `from` stands between all characters.
     const std::size_t found = from.empty() ? at : text.find(from, at);
@@ -55,10 +55,12 @@ namespace {
 using TextMethod = Value (*)(const std::string& self, const Arguments& arguments, Budget& budget);
 
 template <Side side>
-Value strip_method(const std::string& self, const Arguments& arguments, Budget&) {
+Value strip_method(const std::string& self, const Arguments& arguments, Budget& budget) {
   const auto given = bind("strip", arguments, {"chars"}, 0);
-  const bool white_space = !given[0] || given[0]->is_none();
-  return Value(strip(self, side, white_space ? nullptr : &expect_text("strip", *given[0])));
+  if (!given[0] || given[0]->is_none()) return Value(strip(self, side));
+  const std::string& characters = expect_text("strip", *given[0]);
+  budget.search(self.size(), characters.size());
+  return Value(strip(self, side, &characters));
 }
 
 template <bool at_start>
@@ -67,6 +69,7 @@ Value affix_method(const std::string& self, const Arguments& arguments, Budget& 
   const auto given = bind(name, arguments, {"affix"}, 1);
   const auto matches = [&](const Value& affix) {
     const std::string& text = expect_text(name, affix);
+    budget.read(text.size());
     return text.size() <= self.size() && self.compare(at_start ? 0 : self.size() - text.size(), text.size(), text) == 0;
   };
   const Sequence* several = given[0]->as_sequence();
@@ -139,7 +142,9 @@ Value split_method(const std::string& self, const Arguments& arguments, Budget& 
   if (!given[0] || given[0]->is_none()) {
     return Value::list(from_right ? split_spaces_from_right(self, most) : split_spaces(self, most));
   }
-  return Value::list(split_at(self, expect_text("split", *given[0]), most, from_right));
+  const std::string& separator = expect_text("split", *given[0]);
+  budget.search(self.size(), separator.size());
+  return Value::list(split_at(self, separator, most, from_right));
 }
 
 Value split_lines(const std::string& self, const Arguments& arguments, Budget& budget) {
@@ -162,8 +167,9 @@ Value split_lines(const std::string& self, const Arguments& arguments, Budget& b
 }
 
 template <bool from_right>
-Value partition(const std::string& self, const Arguments& arguments, Budget&) {
+Value partition(const std::string& self, const Arguments& arguments, Budget& budget) {
   const std::string& separator = expect_text("partition", *bind("partition", arguments, {"sep"}, 1)[0]);
+  budget.search(self.size(), separator.size());
   if (separator.empty()) throw Failure("partition: the separator is empty");
   const std::size_t at = from_right ? self.rfind(separator) : self.find(separator);
   if (at == std::string::npos) {
@@ -176,7 +182,7 @@ Value partition(const std::string& self, const Arguments& arguments, Budget&) {
 template <bool from_right, bool must_find>
 Value find_method(const std::string& self, const Arguments& arguments, Budget& budget) {
   const std::string& wanted = expect_text("find", *bind("find", arguments, {"sub"}, 1)[0]);
-  budget.text(self.size());
+  budget.search(self.size(), wanted.size());
   const std::size_t at = from_right ? self.rfind(wanted) : self.find(wanted);
   if (at == std::string::npos && must_find) throw Failure("index: the text does not occur");
   if (at == std::string::npos) return Value(-1);
@@ -185,7 +191,7 @@ Value find_method(const std::string& self, const Arguments& arguments, Budget& b
 
 Value count_method(const std::string& self, const Arguments& arguments, Budget& budget) {
   const std::string& wanted = expect_text("count", *bind("count", arguments, {"sub"}, 1)[0]);
-  budget.text(self.size());
+  budget.search(self.size(), wanted.size());
   if (wanted.empty()) return Value(static_cast<std::int64_t>(count_characters(self)) + 1);
   std::int64_t count = 0;
   for (std::size_t at = self.find(wanted); at != std::string::npos; at = self.find(wanted, at + wanted.size())) ++count;
@@ -234,15 +240,17 @@ bool is_letter_or_digit(std::uint32_t code) { return is_letter(code) || is_digit
 template <std::string (*map)(std::string_view)>
 Value mapped(const std::string& self, const Arguments& arguments, Budget& budget) {
   bind("the method", arguments, {}, 0);
-  budget.text(self.size());
+  budget.map_case(self.size());
   return Value(map(self));
 }
 
-Value is_upper(const std::string& self, const Arguments&, Budget&) {
+Value is_upper(const std::string& self, const Arguments&, Budget& budget) {
+  budget.map_case(2 * self.size());
   return Value(upper(self) == self && lower(self) != self);
 }
 
-Value is_lower(const std::string& self, const Arguments&, Budget&) {
+Value is_lower(const std::string& self, const Arguments&, Budget& budget) {
+  budget.map_case(2 * self.size());
   return Value(lower(self) == self && upper(self) != self);
 }
 

@@ -268,7 +268,11 @@ bool equal(const Value& a, const Value& b, Budget& budget) {
   budget.work();
   if (a.is_undefined() || b.is_undefined()) return a.is_undefined() && b.is_undefined();
   if (a.is_number() && b.is_number()) return compare_numbers(a, b) == Order::Equal;
-  if (a.as_text() && b.as_text()) return *a.as_text() == *b.as_text();
+  if (a.as_text() && b.as_text()) {
+    if (a.as_text()->size() != b.as_text()->size()) return false;
+    budget.read(a.as_text()->size());
+    return *a.as_text() == *b.as_text();
+  }
   if (a.as_sequence() && b.as_sequence()) return equal_sequences(*a.as_sequence(), *b.as_sequence(), budget);
   if (a.as_dict() && b.as_dict()) return equal_dicts(*a.as_dict(), *b.as_dict(), budget);
   return a.same_object(b);
@@ -279,6 +283,7 @@ Order compare(const Value& a, const Value& b, Budget& budget) {
   if (a.is_undefined() || b.is_undefined()) throw Failure((a.is_undefined() ? a : b).undefined_reason());
   if (a.is_number() && b.is_number()) return compare_numbers(a, b);
   if (a.as_text() && b.as_text()) {  // UTF-8 sorts as its code points do
+    budget.read(std::min(a.as_text()->size(), b.as_text()->size()));
     const int order = a.as_text()->compare(*b.as_text());
     return order < 0 ? Order::Less : order > 0 ? Order::Greater : Order::Equal;
   }
@@ -300,7 +305,7 @@ bool contains(const Value& container, const Value& item, Budget& budget) {
     if (!item.as_text()) {
       throw Failure("'in <string>' requires a string on its left, got '" + std::string(type_name(item)) + "'");
     }
-    budget.text(text->size());
+    budget.search(text->size(), item.as_text()->size());
     return text->find(*item.as_text()) != std::string::npos;
   }
   if (const Dict* dict = container.as_dict()) return dict->find(item, budget) != nullptr;
@@ -336,9 +341,12 @@ Values iterate(const Value& value, Budget& budget) {
   throw Failure("'" + std::string(type_name(value)) + "' is not iterable");
 }
 
-std::optional<std::size_t> length(const Value& value) {
+std::optional<std::size_t> length(const Value& value, Budget& budget) {
   if (value.is_undefined()) return 0;
-  if (const std::string* text = value.as_text()) return count_characters(*text);
+  if (const std::string* text = value.as_text()) {
+    budget.read(text->size());
+    return count_characters(*text);
+  }
   if (const Dict* dict = value.as_dict()) return dict->entries.size();
   const Sequence* sequence = value.as_sequence();
   if (sequence && sequence->kind != SequenceKind::Generator) return sequence->items.size();

@@ -4,6 +4,7 @@
 // Nothing here recurses deeper than kMaxValueDepth: containers refuse to be built deeper.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -42,13 +43,19 @@ class Budget {
     if (units > left_) throw Failure("the template takes more than " + std::to_string(kMaxWork) + " steps");
     left_ -= units;
   }
+  // Before `bytes` of text are looked through.
+  void read(std::size_t bytes) { work(bytes / 32); }
+  // Before the case of `bytes` of text is mapped, which takes a look-up for each character.
+  void map_case(std::size_t bytes) { work(bytes / 4); }
+  // Before `wanted` bytes are searched for in `bytes`, which takes up to their product.
+  void search(std::size_t bytes, std::size_t wanted) { work(bytes / 32 + std::min(wanted, bytes) * bytes / 256); }
   // Before a string of `bytes` is made, or one of `size` bytes gets `added` more.
   void text(std::size_t bytes) { grow(0, bytes); }
   void grow(std::size_t size, std::size_t added) {
     if (added > kMaxTextBytes || size > kMaxTextBytes - added) {
       throw Failure("a text of more than " + std::to_string(kMaxTextBytes) + " bytes");
     }
-    work(added / 32);
+    read(added);
   }
 
  private:
@@ -164,7 +171,7 @@ bool contains(const Value& container, const Value& item, Budget& budget);
 
 bool is_iterable(const Value& value);
 Values iterate(const Value& value, Budget& budget);  // uses generators up
-std::optional<std::size_t> length(const Value& value);
+std::optional<std::size_t> length(const Value& value, Budget& budget);
 
 std::string to_text(const Value& value, Budget& budget);  // str()
 std::string repr(const Value& value, Budget& budget);

@@ -90,6 +90,34 @@ TEST(JinjaLimits, ValuesNestedInValues) {
   EXPECT_NE(error_of("{{ x }}", Json(Json::Object{{"x", deep}})).find("levels deep"), std::string::npos);
 }
 
+// Work on long texts counts by their length, or few steps would take hours and gigabytes.
+TEST(JinjaLimits, LongTextsCostSteps) {
+  const std::string loop = "{% set a = 'a' * 9999999 %}{% set b = a ~ '' %}{% for i in range(99999) %}";
+  for (const char* use : {"a == b", "a < b", "a is sameas b", "b is in a", "b in a", "{a: 1}[b]", "a | length", "a[-1]",
+                          "a.startswith(b)", "a | int", "a | float", "[1] | tojson(indent=a)", "'x' | indent(a)"}) {
+    EXPECT_NE(error_of(loop + "{% set x = " + use + " %}{% endfor %}").find("steps"), std::string::npos) << use;
+  }
+  EXPECT_NE(error_of("{% set x = (['A' * 9999999] * 9999) | sort %}").find("steps"), std::string::npos);
+  const std::string pair = "{% set a = 'a' * 999999 %}{% set b = 'a' * 99999 ~ 'b' %}{% set x = ";
+  for (const char* use : {"b in a", "a.find(b)", "a.rfind(b)", "a.count(b)", "a.split(b)", "a.partition(b)",
+                          "a.replace(b, '')", "a.strip('b' * 99999 ~ 'a')", "a | trim('b' * 99999 ~ 'a')"}) {
+    EXPECT_NE(error_of(pair + use + " %}").find("steps"), std::string::npos) << use;
+  }
+}
+
+// A chain of loops must neither be destroyed recursively nor leak.
+TEST(JinjaLimits, LoopsThatRememberLoops) {
+  EXPECT_EQ(error_of("{% for i in [1] %}{{ loop.changed(loop) }}{% endfor %}"), "");
+  EXPECT_EQ(error_of("{% set ns = namespace() %}{% for i in [1] %}{% set ns.l = loop %}{% endfor %}"
+                     "{{ ns.l.changed([ns.l]) }}"),
+            "");
+  EXPECT_NE(error_of("{% for i in [1] %}{{ loop.changed(loop) }}{{ 1 // 0 }}{% endfor %}"), "");
+  EXPECT_EQ(error_of("{% set ns = namespace(l=1) %}{% for i in range(99999) %}{% for j in [1] %}{% set ns.k = loop %}"
+                     "{% endfor %}{% if ns.k.changed(ns.l) %}{% set ns.l = ns.k %}{% endif %}{% endfor %}"
+                     "{% set ns.k = 1 %}{% set ns.l = 1 %}"),
+            "");
+}
+
 TEST(JinjaLimits, MacrosOutliveNoScope) {
   EXPECT_NE(error_of("{% set ns = namespace() %}{% for i in [1] %}{% macro f() %}{{ i }}{% endmacro %}{% set ns.f = f "
                      "%}{% endfor %}{{ ns.f() }}")
