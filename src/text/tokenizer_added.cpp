@@ -70,7 +70,8 @@ const AddedToken* AddedTokens::longest_at(std::string_view text) const {
 }
 
 void AddedTokens::split(std::string_view text, bool parse_special, std::vector<Piece>& pieces) const {
-  std::size_t done = 0;  // everything before it is in `pieces`
+  std::size_t done = 0;         // everything before it is in `pieces`
+  std::size_t white_until = 0;  // where the white space that some token's rstrip took ends
   for (std::size_t at = 0; at < text.size();) {
     const AddedToken* token = starts_[static_cast<unsigned char>(text[at])] ? longest_at(text.substr(at)) : nullptr;
     if (!token) {
@@ -82,8 +83,11 @@ void AddedTokens::split(std::string_view text, bool parse_special, std::vector<P
     at = end;  // a match that does not count is not searched again
     if (token->special && !parse_special) continue;
     if (token->single_word && (ends_with_word(text.substr(0, begin)) || starts_with_word(text.substr(end)))) continue;
-    if (token->lstrip) begin = std::max(begin - trailing_space(text.substr(0, begin)), done);
-    if (token->rstrip) end += leading_space(text.substr(end));
+    if (token->lstrip) begin = done < begin ? begin - trailing_space(text.substr(done, begin - done)) : done;
+    if (token->rstrip) {
+      if (end > white_until) white_until = end + leading_space(text.substr(end));
+      end = white_until;
+    }
     if (done < begin) pieces.push_back({text.substr(done, begin - done), -1});
     if (begin < end) pieces.push_back({{}, token->id});  // else its neighbour's strip has taken it
     done = end;

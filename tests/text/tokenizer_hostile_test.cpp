@@ -170,6 +170,16 @@ TEST(TokenizerHostile, ExponentialMatchIsAnError) {
   EXPECT_NE(message.find("match limit"), std::string::npos) << message;
 }
 
+TEST(TokenizerHostile, StrippingIsLinear) {
+  Json tree = small_tree();
+  Json space = added_token(" ", 3);
+  space["lstrip"] = space["rstrip"] = true;
+  tree["added_tokens"].push_back(space);
+  EXPECT_EQ(from_tree(tree).encode(std::string(1'000'000, ' ') + "a").size(), 2u);
+  tree["added_tokens"].as_list()[0]["lstrip"] = false;
+  EXPECT_EQ(from_tree(tree).encode(std::string(1'000'000, ' ')).size(), 1'000'000u);
+}
+
 TEST(TokenizerHostile, TruncatedOrChangedFileIsAnErrorOrATokenizer) {
   const std::string text = small_tree().dump();
   for (std::size_t size = 0; size < text.size(); ++size) {
