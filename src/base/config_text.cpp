@@ -8,6 +8,8 @@
 namespace grpo {
 namespace {
 
+constexpr std::size_t kMaxSimpleKey = 1000;  // bytes; YAML takes 1024 characters before a ':', longer keys need a '?'
+
 // Text that YAML reads back as this very text without quotes, in blocks and in flow lists.
 bool is_plain(const std::string& text) {
   static constexpr char kSafe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-";
@@ -82,7 +84,14 @@ void append_block(std::string& out, const Json& value, std::size_t indent) {
   }
   for (const auto& [key, child] : value.as_object()) {
     start_line();
-    out += (is_plain(key) ? key : quoted(key)) + ":";
+    const std::string text = is_plain(key) ? key : quoted(key);
+    if (text.size() > kMaxSimpleKey) {
+      out += "? " + text + "\n";
+      out.append(indent, ' ');
+      out += ':';
+    } else {
+      out += text + ":";
+    }
     append_below(child);
   }
 }

@@ -366,6 +366,11 @@ TEST_F(Config, YamlOfAnyTreeReadsBack) {
   EXPECT_EQ(parse_yaml(to_yaml(dashes)), dashes) << to_yaml(dashes);
   const Json infinite = parse_yaml("[.inf, -.inf]");
   EXPECT_EQ(parse_yaml(to_yaml(infinite)), infinite);
+  Json long_keys;  // beyond what YAML takes in front of a ':'
+  for (const std::size_t size : {1000, 1001, 1025, 5000}) {
+    long_keys[std::string(size, 'k')] = Json::List{1, Json::Object{{std::string(size, '\n'), Json::Object{{"a", 2}}}}};
+  }
+  EXPECT_EQ(parse_yaml(to_yaml(long_keys)), long_keys);
 }
 
 TEST_F(Config, TheGrpoSectionAlone) {
