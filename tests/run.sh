@@ -20,7 +20,7 @@ failed=0
 table=()
 failures=()
 
-# part NAME COMMAND...: one row of the table; a test program's own count where ctest prints one, else one test.
+# part NAME COMMAND...: one row of the table; the command's own count where it prints one as ctest or we do, else one test.
 part() {
   local name=$1 start=$SECONDS log good=1 bad=0 counts
   shift
@@ -31,6 +31,10 @@ part() {
     set -- $counts
     bad=$1
     good=$(($6 - $1))
+  elif counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -n 1) && [ -n "$counts" ]; then
+    set -- $counts
+    good=$1
+    [ "$3" -gt 0 ] && bad=$3
   fi
   [ "$bad" -gt 0 ] && failures+=("$name")
   passed=$((passed + good))
@@ -48,6 +52,7 @@ sanitized() {
     cmake --build "$build-sanitize" -j "$jobs" &&
     UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir "$build-sanitize" --output-on-failure -j "$jobs" --no-tests=error
 }
+fuzzers() { tests/fuzz.sh "$build-fuzz" "$([ "$full" = 1 ] && echo 1000000 || echo 5s)"; }
 docs() { "$build/grpo" config docs | diff - docs/configuration.md; }
 
 # Tests on the real model skip visibly where it cannot be fetched.
@@ -59,6 +64,7 @@ part "build" compile
 part "public headers" headers
 part "unit tests" unit_tests
 part "sanitizers (without LibTorch)" sanitized
+part "fuzzers" fuzzers
 part "generated docs" docs
 part "program" tests/cli/run.sh "$build/grpo"
 part "out-of-tree consumer" tests/consumer/run.sh "$build"

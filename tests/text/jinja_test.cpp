@@ -93,8 +93,8 @@ TEST(JinjaLimits, ValuesNestedInValues) {
 // Work on long texts counts by their length, or few steps would take hours and gigabytes.
 TEST(JinjaLimits, LongTextsCostSteps) {
   const std::string loop = "{% set a = 'a' * 9999999 %}{% set b = a ~ '' %}{% for i in range(99999) %}";
-  for (const char* use : {"a == b", "a < b", "a is sameas b", "b is in a", "b in a", "{a: 1}[b]", "a | length", "a[-1]",
-                          "a.startswith(b)", "a | int", "a | float", "[1] | tojson(indent=a)", "'x' | indent(a)"}) {
+  for (const char* use : {"a == b", "a < b", "a is sameas b", "b in a", "{a: 1}[b]", "a | length", "a | int",
+                          "a.startswith(b)", "'x' | indent(a)"}) {
     EXPECT_NE(error_of(loop + "{% set x = " + use + " %}{% endfor %}").find("steps"), std::string::npos) << use;
   }
   EXPECT_NE(error_of("{% set x = (['A' * 9999999] * 9999) | sort %}").find("steps"), std::string::npos);
