@@ -35,7 +35,8 @@ class Shuffled final : public grpo::Reward {
 
 int main(int argc, char** argv) {
   try {
-    grpo::register_reward("shuffled", [](const std::string&, const grpo::Json&) { return std::make_unique<Shuffled>(); });
+    grpo::register_reward("shuffled",
+                          [](const std::string&, const grpo::Json&) { return std::make_unique<Shuffled>(); });
     grpo::Trainer(grpo::load_config(argc, argv)).run();
   } catch (const grpo::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -105,9 +105,10 @@ void check_sampling(const Rules& rules, const GrpoSection& grpo) {
   rules.require(grpo.top_p == 1, "grpo.top_p", "expected 1" + off + shown(grpo.top_p));
   rules.require(grpo.top_k == 0, "grpo.top_k", "expected 0" + off + shown(std::int64_t{grpo.top_k}));
   rules.require(grpo.min_p == 0, "grpo.min_p", "expected 0" + off + shown(grpo.min_p));
-  rules.require(grpo.loss.sampler_correction == SamplerCorrection::None, "grpo.sampler_correction",
-                "expected none for training (sampler and trainer are one forward, so there is nothing to correct), got " +
-                    std::string(enum_name(grpo.loss.sampler_correction)));
+  rules.require(
+      grpo.loss.sampler_correction == SamplerCorrection::None, "grpo.sampler_correction",
+      "expected none for training (sampler and trainer are one forward, so there is nothing to correct), got " +
+          std::string(enum_name(grpo.loss.sampler_correction)));
   rules.require(grpo.num_generations >= 2, "grpo.num_generations",
                 "expected at least 2 for training (an advantage compares the answers of one prompt), got " +
                     shown(std::int64_t{grpo.num_generations}));
