@@ -6,8 +6,7 @@
 # Builds into BUILD_DIR (a folder of its own), replays the target's seeds (tests/fuzz/corpus) and former findings
 # (tests/fuzz/regressions), then fuzzes. Anything but a grpo::Error of the user's kind is a finding: another exception,
 # a sanitizer report, an input that takes too long, 2 GB. To replay one:  BUILD_DIR/tests/fuzz/fuzz_TARGET FILE
-# A finding is fixed at its root and its file kept in tests/fuzz/regressions/TARGET. What earlier runs reached stays in
-# BUILD_DIR/corpus. Last line: "N passed, N failed".
+# A finding is fixed at its root and its file kept in tests/fuzz/regressions/TARGET. Last line: "N passed, N failed".
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 [ $# -ge 2 ] && [[ $2 =~ ^[0-9]+s?$ ]] || { echo "usage: tests/fuzz.sh BUILD_DIR SECONDSs|RUNS [TARGET...]" >&2; exit 2; }
@@ -36,6 +35,7 @@ longest() { if [ "$1" = chat_template ]; then echo 120; else echo 10; fi; }
 fuzz() {
   local target=$1 start=$SECONDS program=$build/tests/fuzz/fuzz_$1 source=$root/tests/fuzz found=$build/findings/$1
   local seeds=$source/corpus/$target limits flags
+  rm -rf "$build/corpus/$target"  # every run starts from the seeds
   mkdir -p "$found" "$build/corpus/$target"
   limits=("-timeout=$(longest "$target")" -rss_limit_mb=2048 "-artifact_prefix=$found/")
   flags=("-max_len=$(max_len "$target")" -print_final_stats=1)

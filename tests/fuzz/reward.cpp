@@ -22,9 +22,11 @@ std::vector<std::unique_ptr<Reward>> make_rewards() {
   for (const char* target : {"auto", "en", "ja"}) {
     rewards.push_back(make_reward("language_consistency", "language", Json::Object{{"target", target}}, {}));
   }
-  for (const char* mode : {"strict", "strict_think", "soft", "tag_count", "graded"}) {
+  for (const char* mode : {"strict", "strict_think", "soft", "tag_count", "graded", "cosine_template"}) {
     rewards.push_back(make_reward("format", "format", Json::Object{{"mode", mode}}, {}));
   }
+  rewards.push_back(make_reward("length", "length", {}, {}));
+  rewards.push_back(make_reward("repetition", "repetition", Json::Object{{"unit", "words"}}, {}));
   return rewards;
 }
 
@@ -34,11 +36,13 @@ void judge(std::string_view completion, std::string_view reference, ThinkMode mo
   data->prompt = mode == ThinkMode::None ? "1 + 1 = <think>" : "1 + 1 = ";
   data->completion = completion;
   data->reference = std::string(reference);
-  const RewardInput input(data, {}, mode);
+  const std::vector<RewardInput> group(2, RewardInput(data, {}, mode));
   for (const auto& reward : rewards) {
-    const double score = reward->judge(input).score;
-    fuzz::expect(std::isnan(score) || (score >= reward->range().min && score <= reward->range().max),
-                 "a score is NaN or within its range");
+    for (const Verdict& verdict : reward->score_group(group)) {
+      fuzz::expect(
+          std::isnan(verdict.score) || (verdict.score >= reward->range().min && verdict.score <= reward->range().max),
+          "a score is NaN or within its range");
+    }
   }
 }
 
