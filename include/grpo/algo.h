@@ -15,7 +15,7 @@ namespace at {
 class Tensor;
 }
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // ---- advantages -------------------------------------------------------------------------------------------------
 
@@ -97,4 +97,4 @@ GRPO_API at::Tensor policy_loss(const at::Tensor& logprobs, const at::Tensor& en
                                 const LossConfig& config, const Denominators& denominators,
                                 std::map<std::string, double>* sums = nullptr);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -13,7 +13,7 @@
 #include <grpo/error.h>
 #include <grpo/json.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 enum class DType { Float32, BFloat16 };
 enum class RunKind { Grpo, Sft };
@@ -190,4 +190,4 @@ GRPO_API std::string config_schema();
 // One line per field, for `--help`.
 GRPO_API std::string config_help();
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

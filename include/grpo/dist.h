@@ -7,7 +7,7 @@
 
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 enum class Reduce { Sum, Min, Max };
 
@@ -37,4 +37,4 @@ class GRPO_API Communicator {
   std::unique_ptr<Transport> transport_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

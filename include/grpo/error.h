@@ -7,9 +7,9 @@
 #include <stdexcept>
 #include <string>
 
-#define GRPO_API __attribute__((visibility("default")))
+#include <grpo/export.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 enum class ErrorKind {
   User,      // bad input: config, weights, data, arguments (exit code 2)
@@ -31,7 +31,7 @@ namespace detail {
 [[noreturn]] GRPO_API void assertion_failed(const char* condition, const char* file, int line);
 }  // namespace detail
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI
 
 // What a caller can get wrong. `message` (a std::string) is built only on failure.
 #define GRPO_CHECK(condition, message)              \

@@ -15,7 +15,7 @@
 
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 class GRPO_API Json {
  public:
@@ -98,4 +98,4 @@ GRPO_API Json parse_yaml(std::string_view text, const std::string& source = {});
 // By extension: .json (comments allowed), else YAML.
 GRPO_API Json load_tree(const std::string& path);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

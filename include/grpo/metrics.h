@@ -8,7 +8,7 @@
 
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 using Metrics = std::map<std::string, double>;
 
@@ -24,4 +24,4 @@ GRPO_API std::unique_ptr<MetricSink> jsonl_sink(const std::string& path);
 // One line a step on stderr: progress, time left, and the numbers people watch. Rewritten in place on a terminal.
 GRPO_API std::unique_ptr<MetricSink> console_sink(const std::string& run_name, std::int64_t max_steps);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -15,7 +15,7 @@
 #include <grpo/ops.h>
 #include <grpo/text.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // How rotary frequencies are changed for contexts longer than the first training's; Hugging Face's names and meanings.
 struct RopeScaling {
@@ -164,4 +164,4 @@ GRPO_API void save_safetensors(const std::string& path, const std::vector<NamedT
 // duplicates, sizes).
 GRPO_API std::vector<NamedTensor> load_safetensors(const std::string& path, Json* metadata = nullptr);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -19,7 +19,7 @@
 #include <grpo/config.h>
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // ---- parameters ---------------------------------------------------------------------------------------------------
 
@@ -157,4 +157,4 @@ GRPO_API void record_backward(const std::string& name, const std::vector<at::Ten
                               const std::vector<at::Tensor>& outputs,
                               std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)> backward);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

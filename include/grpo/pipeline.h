@@ -12,7 +12,7 @@
 #include <grpo/reward.h>
 #include <grpo/rollout.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // 1 - C(n-c, k) / C(n, k): the chance that k of n draws, c of them right, hold a right one (Chen et al. 2021, eq. 1).
 GRPO_API double pass_at_k(std::int64_t n, std::int64_t c, std::int64_t k);
@@ -49,4 +49,4 @@ GRPO_API Evaluation evaluate(const CausalLM& model, const Tokenizer& tokenizer, 
                              const DataSection& data, RewardSet& rewards, const EvaluationOptions& options);
 GRPO_API Json to_json(const Evaluation& evaluation);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

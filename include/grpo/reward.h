@@ -20,7 +20,7 @@
 #include <grpo/json.h>
 #include <grpo/text.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 enum class ThinkMode { Auto, Required, None };
 
@@ -195,4 +195,4 @@ class GRPO_API RewardSet {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

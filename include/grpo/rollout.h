@@ -10,7 +10,7 @@
 #include <grpo/model.h>
 #include <grpo/text.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // One sampled answer. `ids` include the stop token; `text` has no special tokens and no stop string.
 struct Completion {
@@ -77,4 +77,4 @@ class GRPO_API Sampler {
   const Tokenizer* tokenizer_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

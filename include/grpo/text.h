@@ -15,7 +15,7 @@
 #include <grpo/error.h>
 #include <grpo/json.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // ---- values -------------------------------------------------------------------------------------------------
 
@@ -210,4 +210,4 @@ struct TaskSplit {
 };
 GRPO_API TaskSplit make_tasks(const TaskOptions& options);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -17,7 +17,7 @@
 #include <grpo/reward.h>
 #include <grpo/rollout.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // ---- packing --------------------------------------------------------------------------------------------------------
 
@@ -140,4 +140,4 @@ class GRPO_API Trainer {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -288,4 +288,4 @@ std::vector<std::vector<double>> process_advantages(std::span<const StepReward> 
   return result;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 void add_loss_sums(std::map<std::string, double>& into, const std::map<std::string, double>& from) {
   for (const auto& [name, value] : from) {
@@ -52,4 +52,4 @@ std::map<std::string, double> finish_loss_metrics(const std::map<std::string, do
   return metrics;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

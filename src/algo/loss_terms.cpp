@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr double kMaxLogRatio = 20;
@@ -131,4 +131,4 @@ void validate_loss(const LossConfig& config) {
              "grpo.sampler_correction_min: expected no more than sampler_correction_max");
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

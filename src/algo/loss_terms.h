@@ -3,7 +3,7 @@
 
 #include <grpo/config.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // The exponent of a ratio is held in [-20, 20], so that no exp overflows; beyond, the ratio is constant.
 struct LogRatio {
@@ -38,4 +38,4 @@ struct GmpoRatio {
 };
 GmpoRatio gmpo_ratio(const LossConfig& config, double log_ratio, double advantage);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 
 #include "algo/loss_terms.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 double count_tokens(std::span<const std::uint8_t> mask, std::int64_t begin, std::int64_t end) {
@@ -349,4 +349,4 @@ LossResult policy_loss(const LossBatch& batch, const LossConfig& config, const D
   return LossComputation(batch, config, denominators).run();
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

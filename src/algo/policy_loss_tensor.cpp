@@ -5,7 +5,7 @@
 #include <grpo/algo.h>
 #include <grpo/ops.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::vector<double> to_doubles(const at::Tensor& values, const char* name) {
@@ -51,4 +51,4 @@ at::Tensor policy_loss(const at::Tensor& logprobs, const at::Tensor& entropies, 
   return loss;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

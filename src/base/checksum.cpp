@@ -5,7 +5,7 @@
 
 #include "base/files.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 static_assert(std::endian::native == std::endian::little);
@@ -60,4 +60,4 @@ std::string checksum_hex(std::span<const std::byte> bytes) {
   return text;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 #include "base/presets.h"
 #include "base/tree_path.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // Resolved configurations are saved with the run, so nothing of the environment may get into them.
@@ -118,4 +118,4 @@ GrpoSection grpo_section_from_tree(const Json& tree) {
 
 Json config_to_tree(const RunConfig& config) { return fields::write_fields(fields::run_fields(), config); }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

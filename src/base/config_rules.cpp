@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/tree_path.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 class Rules {
@@ -256,4 +256,4 @@ void apply_implications(GrpoSection& section, const Json& tree) {
 
 void validate(const RunConfig& config, Command command) { check_rules(config, command, nullptr, RewardsFrom::File); }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -3,7 +3,7 @@
 
 #include <grpo/config.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 enum class RewardsFrom { File, FileOrCode };  // whether a program may add its rewards after loading
 
@@ -15,4 +15,4 @@ void check_loss_rules(const GrpoSection& section, const Json* tree);
 // What one setting says about another: gspo means sequence ratios. An explicit value stays, for the rules to judge.
 void apply_implications(GrpoSection& section, const Json& tree);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -3,7 +3,7 @@
 #include "base/config_fields.h"
 #include "base/known_names.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using fields::FieldInfo;
@@ -61,4 +61,4 @@ std::string config_schema() {
   return schema.dump(2) + "\n";
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

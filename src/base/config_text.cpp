@@ -5,7 +5,7 @@
 #include "base/config_fields.h"
 #include "base/scalar.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kMaxSimpleKey = 1000;  // bytes; YAML takes 1024 characters before a ':', longer keys need a '?'
@@ -172,4 +172,4 @@ std::string config_help() {
   return out;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -1,6 +1,6 @@
 #include "base/enums.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 template <>
 std::span<const EnumName<DType>> enum_names() {
@@ -118,4 +118,4 @@ std::span<const EnumName<CheckOnPolicy>> enum_names() {
   return kNames;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

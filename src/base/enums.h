@@ -10,7 +10,7 @@
 
 #include <grpo/config.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 template <class E>
 struct EnumName {
@@ -62,4 +62,4 @@ std::string enum_choices() {
   return comma == text.npos ? text : text.substr(0, comma) + " or " + text.substr(comma + 2);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

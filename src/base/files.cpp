@@ -11,7 +11,7 @@
 #include <filesystem>
 #include <utility>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 [[noreturn]] void system_error(const std::string& action, const std::string& path, int error = errno) {
@@ -169,4 +169,4 @@ std::string resolve_path(const std::string& path, const std::string& base_file) 
   return (folder / given).lexically_normal().string();
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -11,7 +11,7 @@
 
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 std::string read_file(const std::string& path);
 
@@ -84,4 +84,4 @@ std::string resolve_path(const std::string& path, const std::string& base_file);
 std::string checksum_hex(std::span<const std::byte> bytes);
 inline std::string checksum_hex(std::string_view text) { return checksum_hex(std::as_bytes(std::span(text))); }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 
 #include "base/utf8.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 const char* kind_name(Json::Kind kind) {
@@ -270,4 +270,4 @@ void Json::set_location(std::shared_ptr<const std::string> file, int line, int c
   column_ = column;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

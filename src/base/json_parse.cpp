@@ -5,7 +5,7 @@
 
 #include "base/utf8.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -315,4 +315,4 @@ class Parser {
 
 Json parse_json(std::string_view text, const JsonParseOptions& options) { return Parser(text, options).document(); }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 #include "base/config_fields.h"
 #include "base/tree_path.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr Alias kAliases[] = {
@@ -220,4 +220,4 @@ std::string explain_key(const std::string& section, const std::string& key) {
   return text;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 
 #include <grpo/json.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct Alias {
   std::string_view path;  // dotted, where people write it
@@ -23,4 +23,4 @@ std::string rename_alias(const std::string& path);
 // What to say about a key that its section does not have; "" when nothing is known of it.
 std::string explain_key(const std::string& section, const std::string& key);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

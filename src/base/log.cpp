@@ -5,7 +5,7 @@
 
 #include "base/utf8.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 std::string printable(std::string_view text, Newlines newlines) {
   static constexpr char kHex[] = "0123456789abcdef";
@@ -74,4 +74,4 @@ void warn(const std::string& message) { write(spdlog::level::warn, message); }
 void error(const std::string& message) { write(spdlog::level::err, message); }
 
 }  // namespace log
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 enum class Newlines { Escape, Keep };
 
@@ -24,4 +24,4 @@ void warn(const std::string& message);
 void error(const std::string& message);
 
 }  // namespace log
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

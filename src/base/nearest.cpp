@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 int edit_distance(std::string_view a, std::string_view b) {
   std::vector<int> before(b.size() + 1), last(b.size() + 1), current(b.size() + 1);
@@ -48,4 +48,4 @@ std::string nearest_hint(std::string_view name, const std::vector<std::string>& 
   return found.empty() ? "" : " (did you mean \"" + found + "\"?)";
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // Insertions, deletions, substitutions and swaps of neighbours that turn `a` into `b`; no stretch is edited twice.
 int edit_distance(std::string_view a, std::string_view b);
@@ -17,4 +17,4 @@ std::string nearest(std::string_view name, const std::vector<std::string>& candi
 // " (did you mean X?)" or "".
 std::string nearest_hint(std::string_view name, const std::vector<std::string>& candidates);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

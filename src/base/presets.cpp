@@ -2,7 +2,7 @@
 
 #include "base/nearest.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 struct Preset {
@@ -170,4 +170,4 @@ Json preset_reward_keys(const std::string& name) {
   return keys.is_null() ? Json(Json::Object{}) : keys;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

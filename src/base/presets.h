@@ -6,7 +6,7 @@
 
 #include <grpo/json.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 std::vector<std::string> preset_names();
 
@@ -16,4 +16,4 @@ Json preset_tree(const std::string& name);
 // Keys that this preset adds to every item of `rewards:` that lacks them; an empty object for most.
 Json preset_reward_keys(const std::string& name);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -5,7 +5,7 @@
 
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::uint32_t low(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
@@ -68,4 +68,4 @@ std::vector<std::int64_t> permutation(std::int64_t n, std::uint64_t seed, std::u
   return order;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

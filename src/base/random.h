@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 using PhiloxCounter = std::array<std::uint32_t, 4>;
 using PhiloxKey = std::array<std::uint32_t, 2>;
@@ -67,4 +67,4 @@ std::uint64_t random_below(std::uint64_t bound, std::uint64_t seed, RandomAddres
 std::vector<std::int64_t> permutation(std::int64_t n, std::uint64_t seed, std::uint64_t stream,
                                       RandomStage stage = RandomStage::Shuffle);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -4,7 +4,7 @@
 #include <charconv>
 #include <limits>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 bool is_one_of(std::string_view text, std::initializer_list<std::string_view> words) {
@@ -69,4 +69,4 @@ Json plain_scalar(std::string_view text) {
   return text;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

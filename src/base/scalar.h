@@ -6,9 +6,9 @@
 
 #include <grpo/json.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // The typed value of a plain scalar. Throws Error when a number does not fit.
 Json plain_scalar(std::string_view text);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

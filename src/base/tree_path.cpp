@@ -6,7 +6,7 @@
 #include "base/known_names.h"
 #include "base/nearest.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::vector<std::string> split(const std::string& path) {
@@ -96,4 +96,4 @@ Json merge_trees(Json base, const Json& over) {
   return base;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

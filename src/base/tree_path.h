@@ -5,7 +5,7 @@
 
 #include <grpo/json.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 const Json* find_path(const Json& tree, const std::string& path);  // null when there is nothing
 
@@ -16,4 +16,4 @@ void apply_override(Json& tree, const std::string& text);
 // `over` on top of `base`: objects key by key, everything else replaced.
 Json merge_trees(Json base, const Json& over);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

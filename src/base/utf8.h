@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // Bytes of the well-formed character at the front of `text`; 0 when there is none.
 inline std::size_t utf8_length(std::string_view text) {
@@ -56,4 +56,4 @@ inline void append_utf8(std::string& out, std::uint32_t code) {
   }
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -13,7 +13,7 @@
 #include "base/scalar.h"
 #include "base/utf8.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kMaxText = std::size_t{16} << 20;      // bytes of a YAML text
@@ -203,4 +203,4 @@ Json load_tree(const std::string& path) {
   return parse_yaml(text, path);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

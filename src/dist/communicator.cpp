@@ -6,7 +6,7 @@
 
 #include "dist/transport.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // A launcher tells the number of its ranks in `size`. Slurm also sets it in shells that are no task of its own; only
@@ -86,4 +86,4 @@ void Communicator::barrier() {
   transport_->barrier();
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

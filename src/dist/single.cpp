@@ -1,6 +1,6 @@
 #include "dist/transport.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // One rank: every reduction is over one value, so nothing moves.
@@ -18,4 +18,4 @@ class SingleTransport final : public Communicator::Transport {
 
 std::unique_ptr<Communicator::Transport> single_transport() { return std::make_unique<SingleTransport>(); }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

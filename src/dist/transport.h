@@ -7,7 +7,7 @@
 
 #include <grpo/dist.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct Communicator::Transport {
   virtual ~Transport() = default;
@@ -21,4 +21,4 @@ struct Communicator::Transport {
 
 std::unique_ptr<Communicator::Transport> single_transport();
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstdio>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // What people watch, in this order, where a run has it.
@@ -81,4 +81,4 @@ std::unique_ptr<MetricSink> console_sink(const std::string& run_name, std::int64
   return std::make_unique<ConsoleSink>(run_name, max_steps);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -3,7 +3,7 @@
 
 #include "base/files.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 class JsonlSink final : public MetricSink {
@@ -24,4 +24,4 @@ class JsonlSink final : public MetricSink {
 
 std::unique_ptr<MetricSink> jsonl_sink(const std::string& path) { return std::make_unique<JsonlSink>(path); }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -8,7 +8,7 @@
 #include <grpo/model.h>
 #include <grpo/ops.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 class Attend {
  public:
@@ -30,4 +30,4 @@ class Attend {
   std::vector<at::Tensor>* stores_ = nullptr;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

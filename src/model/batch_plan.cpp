@@ -7,7 +7,7 @@
 
 #include "model/kv_cache.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // Rows are tiled by the sequences; prefixes are earlier and themselves without one.
@@ -101,4 +101,4 @@ BatchPlan plan_batch(const TokenBatch& batch, const ModelConfig& config, DType d
           Attend(attention_heads(config), std::move(cached), cache->stores)};
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

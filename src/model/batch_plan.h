@@ -8,7 +8,7 @@
 
 #include "model/attend.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct BatchPlan {
   at::Tensor ids, positions;  // int32 [T]
@@ -20,4 +20,4 @@ struct BatchPlan {
 // not changed. With a cache, room for the new positions is taken and `cache`'s lengths stay as they are.
 BatchPlan plan_batch(const TokenBatch& batch, const ModelConfig& config, DType dtype, KvCache::Impl* cache);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -15,7 +15,7 @@
 #include "model/safetensors.h"
 #include "model/weights.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::int64_t kLeastTableRows = 256;
@@ -145,4 +145,4 @@ at::Tensor CausalLM::forward(const TokenBatch& batch, KvCache* cache) const {
   return hidden_TD;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

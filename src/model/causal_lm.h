@@ -9,7 +9,7 @@
 
 #include "model/families.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct CausalLM::Impl {
   ModelConfig config;
@@ -27,4 +27,4 @@ struct CausalLM::Impl {
   const at::Tensor& rope_table_for(std::int64_t max_position);
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -8,7 +8,7 @@
 #include "model/rope.h"
 #include "model/stored_tensor.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::int64_t kMaxLayers = 4096;
@@ -160,4 +160,4 @@ void check_vocabulary(const ModelConfig& config, const Tokenizer& tokenizer) {
                   tokenizer.vocab_size(), config.vocab_size));
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

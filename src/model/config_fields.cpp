@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 const Json* config_value(const Json& object, std::string_view key) {
   const Json* value = object.find(key);
@@ -52,4 +52,4 @@ void require_setting(const Json& object, std::string_view key, const Json& expec
   if (!same) refuse_field(*value, key, expected.dump() + " (nothing else is supported)", *value);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -8,7 +8,7 @@
 
 #include <grpo/json.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 inline constexpr std::int64_t kMaxConfigInteger =
     std::numeric_limits<std::int32_t>::max();  // products of two fit int64
@@ -31,4 +31,4 @@ bool config_flag_or(const Json& object, std::string_view key, bool fallback);
 // Refuses any other value than `expected`; absent and null are fine.
 void require_setting(const Json& object, std::string_view key, const Json& expected);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // Specs in the order of Hugging Face's modules.
@@ -122,4 +122,4 @@ at::Tensor decoder_forward(const ForwardInput& in, const DecoderParts& parts) {
   return rms_norm(x, *parameters.next(), c.norm_eps);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 
 #include "model/families.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct DecoderParts {
   bool qkv_bias = false;
@@ -19,4 +19,4 @@ struct DecoderParts {
 std::vector<WeightSpec> decoder_weights(const ModelConfig& config, const DecoderParts& parts);
 at::Tensor decoder_forward(const ForwardInput& input, const DecoderParts& parts);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

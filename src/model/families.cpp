@@ -4,7 +4,7 @@
 #include "model/qwen2.h"
 #include "model/qwen3.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 std::span<const Family> families() {
   static const Family kFamilies[] = {
@@ -24,4 +24,4 @@ const Family& family_named(std::string_view model_type) {
   throw Error("model_type: expected one of " + known + ", got \"" + std::string(model_type) + "\"");
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -12,7 +12,7 @@
 
 #include "model/attend.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 enum class WeightInit { Normal, One, Zero };
 
@@ -66,4 +66,4 @@ inline constexpr std::string_view kHeadName = "lm_head.weight";
 // `eos_token_id` of config.json or generation_config.json: an id, a list of them, null or absent.
 std::vector<std::int32_t> stop_ids(const Json& json);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -13,7 +13,7 @@
 #include "model/gguf_rope.h"
 #include "text/gguf_metadata.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr GgufKey kTokens[] = {
@@ -207,4 +207,4 @@ at::Tensor pair_rows(const at::Tensor& values, std::int64_t heads) {
   return values.view({heads, 2, half, -1}).transpose(1, 2).reshape(values.sizes());
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -10,7 +10,7 @@
 #include "model/stored_tensor.h"
 #include "text/gguf_metadata.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct GgufModel {
   ModelConfig config;
@@ -27,4 +27,4 @@ at::Tensor pair_rows(const at::Tensor& values, std::int64_t heads);
 double shortest_decimal(double value);
 [[noreturn]] void refuse_gguf_key(const GgufFile& file, const std::string& key, const std::string& expected);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

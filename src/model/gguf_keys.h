@@ -5,7 +5,7 @@
 
 #include "model/stored_tensor.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct GgufKey {
   const char* ours;  // in config.json
@@ -41,4 +41,4 @@ inline constexpr GgufTypeNumber kGgufTypes[] = {
     {8, StoredType::Q8_0}, {28, StoredType::F64}, {30, StoredType::BF16},
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 #include "model/gguf.h"
 #include "model/rope.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using Type = RopeScaling::Type;
@@ -97,4 +97,4 @@ std::vector<float> rope_factors(const ModelConfig& config) {
   return factors;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -9,7 +9,7 @@
 #include "text/gguf_metadata.h"
 #include "text/gguf_write.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 inline constexpr const char* kRopeFactorsName = "rope_freqs.weight";
 
@@ -24,4 +24,4 @@ void write_gguf_rope(const ModelConfig& config, const std::string& prefix, GgufM
 // [head_dim / 2] divisors of the frequencies; empty when the scaling needs none.
 std::vector<float> rope_factors(const ModelConfig& config);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -10,7 +10,7 @@
 #include "model/gguf_keys.h"
 #include "model/gguf_rope.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kAlignment = 32;  // the format's default
@@ -164,4 +164,4 @@ void CausalLM::save_gguf(const std::string& path, const Tokenizer* tokenizer, Gg
   file.commit();
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::int64_t blocks_for(std::int64_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
@@ -117,4 +117,4 @@ std::int64_t KvCache::blocks_needed(std::int64_t length, std::int64_t tokens) {
   return blocks_for(length + tokens) - blocks_for(length);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 
 #include <grpo/model.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct KvCache::Impl {
   struct Sequence {
@@ -36,4 +36,4 @@ struct KvCache::Impl {
 
 AttentionHeads attention_heads(const ModelConfig& config);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

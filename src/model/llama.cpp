@@ -3,7 +3,7 @@
 #include "model/config_fields.h"
 #include "model/decoder.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 void read_config(const Json& json, ModelConfig& config) {
@@ -42,4 +42,4 @@ Family llama_family() {
           .forward = forward};
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

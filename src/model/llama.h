@@ -3,8 +3,8 @@
 
 #include "model/families.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 Family llama_family();
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

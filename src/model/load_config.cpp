@@ -8,7 +8,7 @@
 #include "model/families.h"
 #include "model/gguf.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 Json read_json(const std::string& path) { return parse_json(read_file(path), {.source = path}); }
@@ -36,4 +36,4 @@ ModelConfig load_model_config(const std::string& path) {
   return path.ends_with(".json") ? parse_model_config(read_json(path)) : gguf_config(path);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -5,7 +5,7 @@
 #include "model/config_fields.h"
 #include "model/decoder.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr DecoderParts kParts{.qkv_bias = true};
@@ -41,4 +41,4 @@ Family qwen2_family() {
           .forward = forward};
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -4,7 +4,7 @@
 #include "model/decoder.h"
 #include "model/qwen2.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr DecoderParts kParts{.head_norms = true};
@@ -36,4 +36,4 @@ Family qwen3_family() {
           .forward = forward};
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -12,7 +12,7 @@
 
 #include "model/config_fields.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using Type = RopeScaling::Type;
@@ -227,4 +227,4 @@ at::Tensor make_rope_table(std::int64_t rows, const ModelConfig& config) {
   return table;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 
 #include <grpo/model.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // Sets rope_theta and rope_scaling from either spelling: `rope_parameters`, or `rope_theta` beside `rope_scaling`.
 // `config` has its sizes. Throws Error for settings that cannot be honoured.
@@ -24,4 +24,4 @@ std::vector<double> unscaled_rope_frequencies(const ModelConfig& config);
 // fp32 [rows, head_dim / 2, 2] of (cos, sin), worked out in double.
 at::Tensor make_rope_table(std::int64_t rows, const ModelConfig& config);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

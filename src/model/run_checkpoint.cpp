@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 #include <grpo/model.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 namespace fs = std::filesystem;
@@ -38,4 +38,4 @@ std::string resolve_model_path(const std::string& path) {
   return fmt::format("{}/checkpoints/step-{}", path, *step);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -13,7 +13,7 @@
 
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
@@ -207,4 +207,4 @@ std::vector<StoredTensor> map_weights_folder(const std::string& folder) {
   throw Error(folder + ": expected model.safetensors or model.safetensors.index.json in the folder, found neither");
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -11,7 +11,7 @@
 #include "base/files.h"
 #include "model/stored_tensor.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // Tensors in the order of their data. Every rule of the format is checked: header length, JSON, names, types, sizes,
 // offsets without gaps or overlaps.
@@ -39,4 +39,4 @@ class SafetensorsWriter {
   AtomicFile file_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -11,7 +11,7 @@
 
 #include "model/safetensors.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 at::ScalarType scalar_type(StoredType type) {
@@ -160,4 +160,4 @@ std::vector<NamedTensor> load_safetensors(const std::string& path, Json* metadat
   return result;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

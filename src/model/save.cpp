@@ -9,7 +9,7 @@
 #include "model/causal_lm.h"
 #include "model/safetensors.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 namespace fs = std::filesystem;
@@ -116,4 +116,4 @@ void CausalLM::save(const std::string& folder, const Tokenizer* tokenizer, DType
   write_file_atomic(folder + "/config.json", config.dump(2) + "\n");
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -11,7 +11,7 @@
 
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "weight files are little-endian and are mapped as they are");
@@ -215,4 +215,4 @@ std::string encode(const at::Tensor& values, StoredType type, const std::string&
   return {static_cast<const char*>(stored.const_data_ptr()), stored.nbytes()};
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

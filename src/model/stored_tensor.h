@@ -11,7 +11,7 @@
 
 #include <ATen/core/Tensor.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 enum class StoredType { F64, F32, F16, BF16, I64, I32, I16, I8, U8, Bool, Q8_0, Q4_0, Q4_1 };
 
@@ -42,4 +42,4 @@ at::Tensor decode(const StoredTensor& tensor);
 // hold are an Error that names the tensor.
 std::string encode(const at::Tensor& values, StoredType type, const std::string& name);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

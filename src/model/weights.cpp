@@ -15,7 +15,7 @@
 #include "base/random.h"
 #include "model/gguf.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kListedProblems = 20;
@@ -108,4 +108,4 @@ at::Tensor initial_weight(const WeightSpec& spec, std::int64_t seed, double rang
   return values;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -9,7 +9,7 @@
 #include "model/families.h"
 #include "model/stored_tensor.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 enum class WeightFormat { HuggingFace, Gguf };
 
@@ -27,4 +27,4 @@ at::Tensor read_weight(const StoredTensor& tensor, const WeightSpec& spec, Weigh
 // order.
 at::Tensor initial_weight(const WeightSpec& spec, std::int64_t seed, double range);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

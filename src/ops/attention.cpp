@@ -4,7 +4,7 @@
 #include "ops/checks.h"
 #include "ops/threads.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using kernels::kBlock;
@@ -226,4 +226,4 @@ void copy_kv_block(at::Tensor& store, const AttentionHeads& heads, std::int32_t 
   kernels::copy_block(shape, store.mutable_data_ptr(), from, to, count);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

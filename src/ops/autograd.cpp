@@ -6,7 +6,7 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/variable.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using torch::autograd::variable_list;
@@ -105,4 +105,4 @@ void record_backward(const std::string& name, const std::vector<at::Tensor>& inp
   if (at::GradMode::is_enabled() && any_requires_grad(inputs)) ops::record(name, inputs, outputs, std::move(backward));
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -3,7 +3,7 @@
 #include "ops/checks.h"
 #include "ops/threads.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 at::Tensor embedding(Parameter& weight, const at::Tensor& ids) {
   ops::check_matrix("embedding", weight, ops::kAny, ops::kAny, weight.compute);
@@ -25,4 +25,4 @@ at::Tensor embedding(Parameter& weight, const at::Tensor& ids) {
   return out_TD;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -5,7 +5,7 @@
 #include "ops/checks.h"
 #include "ops/threads.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps) {
   const at::Tensor x_TD = ops::activations("rms_norm", "x", x, ops::kAny, ops::kAny);
@@ -93,4 +93,4 @@ at::Tensor add(const at::Tensor& a, const at::Tensor& b) {
   return y_TD;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

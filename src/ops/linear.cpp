@@ -4,7 +4,7 @@
 #include "ops/checks.h"
 #include "ops/threads.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 at::Tensor input_grad(const at::Tensor& dy, const Parameter& weight) {
@@ -82,4 +82,4 @@ at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias) {
   return y_TO;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

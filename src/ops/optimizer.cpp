@@ -5,7 +5,7 @@
 #include "ops/checks.h"
 #include "ops/threads.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // "[3, 7]" of the first non-finite gradient in logical order, and its value.
@@ -61,4 +61,4 @@ double grad_norm(const std::vector<Parameter*>& parameters) {
   return std::sqrt(sum);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

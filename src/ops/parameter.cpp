@@ -8,7 +8,7 @@
 #include "ops/checks.h"
 #include "ops/threads.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::int64_t flat_elements(const Parameter& parameter) { return parameter_elements(parameter.shape, parameter.dtype); }
@@ -99,4 +99,4 @@ void refresh_compute(Parameter& parameter) {
                          ops::team());
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

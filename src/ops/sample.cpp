@@ -5,7 +5,7 @@
 #include "ops/checks.h"
 #include "ops/threads.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 void check_options(const SampleOptions& options) {
@@ -68,4 +68,4 @@ std::vector<SampledToken> sample(const at::Tensor& logits, const std::vector<dou
   return drawn;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -9,7 +9,7 @@
 
 #include <grpo/ops.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 void run_in_pool(int num_tasks, void (*task)(void* arg, int index), void* arg) {
@@ -61,4 +61,4 @@ void force_isa(const std::string& isa) {
   throw Error("[force_isa] isa: expected scalar, avx2, avx512 or nothing, got \"" + isa + "\"");
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -13,7 +13,7 @@
 #include "ops/checks.h"
 #include "ops/threads.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using kernels::kVocabChunk;
@@ -263,4 +263,4 @@ at::Tensor logits(const at::Tensor& hidden, const Parameter& head) {
   return logits_TV;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -11,7 +11,7 @@
 
 #include "train/rollouts.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kFirstSamples = 8;
@@ -139,4 +139,4 @@ Json to_json(const Evaluation& evaluation) {
                       {"truncated", evaluation.truncated}};
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

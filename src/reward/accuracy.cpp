@@ -13,7 +13,7 @@
 #include "reward/extract.h"
 #include "reward/registry.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kMaxShownBytes = 80;
@@ -87,4 +87,4 @@ std::unique_ptr<Reward> make_accuracy(const std::string& name, const Json& param
   return std::make_unique<Accuracy>(name, std::move(extract));
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

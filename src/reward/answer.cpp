@@ -6,7 +6,7 @@
 #include "reward/extract.h"
 #include "reward/unicode.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kNone = std::string_view::npos;
@@ -204,4 +204,4 @@ bool same_answer(const Answer& gold, const Answer& predicted) {
   return equal(hundredth, predicted.number->value);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 
 #include "reward/rational.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct Answer {
   std::string variable;                // "x" of "x = 5"; empty without one
@@ -24,4 +24,4 @@ Answer parse_answer(std::string_view raw);
 // variables never match.
 bool same_answer(const Answer& gold, const Answer& predicted);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 Channel::~Channel() { ::close(descriptor_); }
 
@@ -59,4 +59,4 @@ Channel::State Channel::receive(std::string& frame, std::uint64_t most, const De
   return move_bytes(frame.data(), frame.size(), false, deadline);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 class Channel {
  public:
@@ -35,4 +35,4 @@ class Channel {
   int descriptor_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

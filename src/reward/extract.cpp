@@ -5,7 +5,7 @@
 #include "reward/rational.h"
 #include "reward/unicode.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kNone = std::string_view::npos;
@@ -127,4 +127,4 @@ std::optional<std::string> extract_answer(const Segments& segments, std::span<co
   return std::nullopt;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string_view>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct BoxedAnswer {
   bool found = false;                       // there is a \boxed{
@@ -13,4 +13,4 @@ struct BoxedAnswer {
 // The last \boxed{...} with balanced braces (escaped braces do not count); of nested boxes the inner one.
 BoxedAnswer last_boxed(std::string_view text);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -10,7 +10,7 @@
 #include "reward/tag_skeleton.h"
 #include "reward/template_similarity.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 enum class FormatMode { Strict, StrictThink, Soft, TagCount, Graded, CosineTemplate };
@@ -197,4 +197,4 @@ std::unique_ptr<Reward> make_format(const std::string& name, const Json& params,
   return std::make_unique<Format>(name, chosen);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

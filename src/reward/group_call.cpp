@@ -7,7 +7,7 @@
 #include <limits>
 #include <utility>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 thread_local GroupCall* t_call = nullptr;
@@ -160,4 +160,4 @@ std::shared_ptr<GroupCall> GroupCall::after_timeout() {
   return rest;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

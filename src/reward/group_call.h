@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 using Clock = std::chrono::steady_clock;
 
@@ -83,4 +83,4 @@ class GroupCall {
   std::vector<std::optional<Outcome>> judged_;  // by index
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

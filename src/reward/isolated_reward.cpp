@@ -11,7 +11,7 @@
 #include "reward/wire.h"
 #include "reward/worker_process.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using wire::Op;
@@ -164,4 +164,4 @@ std::unique_ptr<Reward> make_isolated_reward(const RewardEntry& entry) {
   return std::make_unique<IsolatedReward>(entry);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

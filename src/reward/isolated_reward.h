@@ -5,10 +5,10 @@
 
 #include <memory>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // One worker per thread that scores at a time, started when needed, killed at `timeout_s` of a call, replaced after it
 // died. So calls keep their deadline by themselves: RewardFailure tells of a passed one or of a dead worker.
 std::unique_ptr<Reward> make_isolated_reward(const RewardEntry& entry);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

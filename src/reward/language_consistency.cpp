@@ -13,7 +13,7 @@
 #include "reward/scripts.h"
 #include "reward/unicode.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using Counts = std::array<std::int64_t, kNumScripts>;
@@ -254,4 +254,4 @@ std::unique_ptr<Reward> make_language_consistency(const std::string& name, const
   return std::make_unique<LanguageConsistency>(name, std::move(chosen));
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

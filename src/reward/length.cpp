@@ -9,7 +9,7 @@
 #include "reward/registry.h"
 #include "reward/unicode.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 class Length final : public Reward {
@@ -66,4 +66,4 @@ std::unique_ptr<Reward> make_length(const std::string& name, const Json& params,
   return std::make_unique<Length>(name, make_accuracy(name, params, context));  // the same params
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -5,7 +5,7 @@
 
 #include "base/fields.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // Where the params of reward `name` stand, for the field readers.
 inline fields::FieldContext params_context(const std::string& name) { return {"rewards." + name + ".params", "", {}}; }
@@ -17,4 +17,4 @@ inline fields::FieldContext params_context(const std::string& name) { return {"r
               type + "), got none");
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -12,7 +12,7 @@
 #include "base/utf8.h"
 #include "reward/params.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // Far above what a plug-in says of itself; a longer text is no text.
@@ -186,4 +186,4 @@ Json::List plugin_values(const PluginDeclaration& declaration, const std::string
   return values;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

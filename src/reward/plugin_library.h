@@ -9,7 +9,7 @@
 
 #include "base/fields.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct PluginParam {
   std::uint32_t type = GRPO_NUMBER;
@@ -40,4 +40,4 @@ Json::List plugin_values(const PluginDeclaration& declaration, const std::string
 // Text of a plug-in as it may be shown: well-formed UTF-8, of `size` bytes at most, up to a NUL.
 std::string plugin_text(const char* bytes, std::size_t size);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 
 #include "reward/isolated_reward.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kMaxShownBytes = 80;
@@ -217,4 +217,4 @@ std::unique_ptr<Reward> make_plugin_reward(const RewardEntry& entry) {
   }
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

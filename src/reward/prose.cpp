@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <utility>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kNone = std::string_view::npos;
@@ -173,4 +173,4 @@ class Stripper {
 
 std::string prose_of(std::string_view text) { return Stripper(text).run(); }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -4,10 +4,10 @@
 #include <string>
 #include <string_view>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // Without fenced and inline code, formulas ($, $$, \(, \[, environments), LaTeX commands and think/answer tags; what is
 // removed leaves a space. The content of \text{} and \mbox{} inside formulas is prose and stays. Linear time.
 std::string prose_of(std::string_view text);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

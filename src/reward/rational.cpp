@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kMaxExponentDigits = 15;  // sums of a few such exponents stay far from overflow
@@ -331,4 +331,4 @@ std::size_t number_length(std::string_view text) {
   return in.position();
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

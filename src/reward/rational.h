@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // (negative ? -1 : 1) * num / den * 10^exp10, with num and den free of leading and trailing zeros. Zero is 0/1.
 struct Rational {
@@ -39,4 +39,4 @@ NumberResult parse_number(std::string_view text);
 // Bytes of the plain number ("-1,234.5", "3/4", "1e5", "50%") at the front of `text`; 0 when there is none.
 std::size_t number_length(std::string_view text);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

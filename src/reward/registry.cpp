@@ -6,7 +6,7 @@
 
 #include "base/nearest.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 struct BuiltinType {
@@ -83,4 +83,4 @@ std::unique_ptr<Reward> make_reward(const std::string& type, const std::string& 
               nearest_hint(type, known));
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // What a reward's defaults may depend on besides its own params.
 struct RewardContext {
@@ -27,4 +27,4 @@ std::unique_ptr<Reward> make_length(const std::string& name, const Json& params,
 std::unique_ptr<Reward> make_repetition(const std::string& name, const Json& params, const RewardContext& context);
 std::unique_ptr<Reward> make_soft_overlong(const std::string& name, const Json& params, const RewardContext& context);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

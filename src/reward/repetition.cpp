@@ -15,7 +15,7 @@
 #include "reward/scripts.h"
 #include "reward/unicode.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 struct RepetitionParams {
@@ -124,4 +124,4 @@ std::unique_ptr<Reward> make_repetition(const std::string& name, const Json& par
   return std::make_unique<Repetition>(name, std::move(chosen));
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -5,7 +5,7 @@
 #include "base/nearest.h"
 #include "reward/group_call.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 Verdict Reward::judge(const RewardInput& input) const {
   const double value = score(input);
@@ -41,4 +41,4 @@ void check_params(const std::string& reward, const Json& params, std::span<const
   }
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

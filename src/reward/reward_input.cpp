@@ -2,7 +2,7 @@
 
 #include <type_traits>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::string known_columns(const Json& columns) {
@@ -57,4 +57,4 @@ template std::int64_t RewardInput::column<std::int64_t>(std::string_view) const;
 template bool RewardInput::column<bool>(std::string_view) const;
 template Json RewardInput::column<Json>(std::string_view) const;
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -8,7 +8,7 @@
 #include "reward/registry.h"
 #include "reward/scoring_pool.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
@@ -325,4 +325,4 @@ std::vector<GroupScores> RewardSet::score(std::span<const std::vector<std::share
   return scores;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

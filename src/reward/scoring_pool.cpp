@@ -8,7 +8,7 @@
 #include <thread>
 #include <utility>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct ScoringPool::Job {
   std::size_t index = 0;  // in the calls of `run`
@@ -166,4 +166,4 @@ std::vector<std::shared_ptr<GroupCall>> ScoringPool::run(const std::vector<std::
   return std::move(run.results);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -10,7 +10,7 @@
 
 #include "reward/group_call.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // One supervisor thread uses it. A worker that hangs is detached and replaced; it owns everything it may still touch.
 class ScoringPool {
@@ -48,4 +48,4 @@ class ScoringPool {
   std::vector<std::shared_ptr<Worker>> workers_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -5,7 +5,7 @@
 #include <iterator>
 #include <string>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 struct Range {
@@ -84,4 +84,4 @@ std::optional<Script> script_of_language(std::string_view language) {
   return std::nullopt;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

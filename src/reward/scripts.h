@@ -5,7 +5,7 @@
 #include <optional>
 #include <string_view>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 enum class Script : unsigned char {
   Latin,
@@ -33,4 +33,4 @@ std::string_view to_string(Script script);
 // By the primary subtag of a language code ("zh-CN" is zh); Japanese is Kana. Null: not known here.
 std::optional<Script> script_of_language(std::string_view language);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

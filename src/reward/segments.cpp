@@ -2,7 +2,7 @@
 
 #include <grpo/reward.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::string_view kOpen = "<think>";
@@ -48,4 +48,4 @@ Segments split_segments(std::string_view completion, std::string_view prompt, Th
   return segments;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -3,9 +3,9 @@
 
 #include <string_view>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // True when the last think tag of `prompt` is an opening one: the completion starts inside the thinking.
 bool ends_inside_think(std::string_view prompt);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

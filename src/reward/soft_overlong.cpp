@@ -9,7 +9,7 @@
 #include "reward/params.h"
 #include "reward/registry.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 struct OverlongParams {
@@ -66,4 +66,4 @@ std::unique_ptr<Reward> make_soft_overlong(const std::string& name, const Json& 
   return std::make_unique<SoftOverlong>(name, chosen);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

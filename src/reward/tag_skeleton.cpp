@@ -4,7 +4,7 @@
 
 #include "reward/unicode.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::array<std::string_view, kNumTags> kTags = {"<think>", "</think>", "<answer>", "</answer>"};
@@ -40,4 +40,4 @@ std::size_t TagSkeleton::place(Piece tag) const {
   return static_cast<std::size_t>(std::find(pieces.begin(), pieces.end(), tag) - pieces.begin());
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 enum class Piece : unsigned char { ThinkOpen, ThinkClose, AnswerOpen, AnswerClose, Text };
 constexpr std::size_t kNumTags = 4;
@@ -27,4 +27,4 @@ struct TagSkeleton {
   bool is_pair(Piece open, Piece close) const { return once(open, close) && place(open) < place(close); }
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

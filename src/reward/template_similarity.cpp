@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kPieces = kNumTags + 1, kEdge = kPieces;  // kEdge: the start and the end, as a neighbour
@@ -41,4 +41,4 @@ double template_similarity(const std::vector<Piece>& pieces, const std::vector<P
   return dot(v, w) / std::sqrt(dot(v, v) * dot(w, w)) * std::min(n, m) / std::max(n, m);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 
 #include "base/utf8.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kMaxFullFoldBytes = 4096;
@@ -149,4 +149,4 @@ std::string fold_case(std::string_view text) {
   return out;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

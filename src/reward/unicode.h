@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct CodePoint {
   std::int32_t value = 0;  // U+FFFD for a byte that starts no well-formed character
@@ -33,4 +33,4 @@ std::string fold_characters(std::string_view text);
 // quadratic in the longest run of them.
 std::string fold_case(std::string_view text);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

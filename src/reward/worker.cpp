@@ -17,7 +17,7 @@
 #include "reward/wire.h"
 #include "reward/worker_process.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using wire::Op;
@@ -141,4 +141,4 @@ int serve_reward() {
   return 0;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

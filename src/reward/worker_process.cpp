@@ -15,7 +15,7 @@
 
 #include "reward/group_call.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr const char* kProgram = "grpo-reward-worker";
@@ -152,4 +152,4 @@ std::string WorkerProcess::ask(const std::string& request, std::chrono::steady_c
                       "the reward's worker process " + (how.empty() ? "broke off and was killed" : how));
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

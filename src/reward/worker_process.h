@@ -10,7 +10,7 @@
 
 #include "reward/channel.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // What a worker may hold and answer. A plug-in that needs more is refused by its allocator, a longer reply ends it.
 inline constexpr std::uint64_t kWorkerMemoryBytes = std::uint64_t{8} << 30;
@@ -38,4 +38,4 @@ class WorkerProcess {
   std::optional<Channel> channel_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

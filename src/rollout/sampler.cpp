@@ -11,7 +11,7 @@
 
 #include "base/random.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::int64_t kPrefillTokens =
@@ -310,4 +310,4 @@ std::vector<std::vector<Completion>> Sampler::generate(const std::vector<SampleR
   return Generation(*model_, tokenizer_, requests, options).run();
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -11,7 +11,7 @@
 
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // Printable Latin-1 stands for itself; the other bytes, in order, are U+0100 and up.
@@ -223,4 +223,4 @@ void Bpe::merge(std::string_view word, std::vector<std::int32_t>& ids) const {
   for (std::int32_t i = 0; i >= 0; i = symbols[i].next) ids.push_back(symbols[i].id);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // Bytes as the printable characters of GPT-2's alphabet, one character (as UTF-8) a byte.
 std::string to_byte_alphabet(std::string_view bytes);
@@ -52,4 +52,4 @@ class Bpe {
   std::unique_ptr<Cache> cache_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -9,7 +9,7 @@
 #include "base/utf8.h"
 #include "text/jinja_interpreter.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 namespace {
 
@@ -117,4 +117,4 @@ Json to_json(std::span<const Message> messages) {
   return Json(std::move(list));
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -11,7 +11,7 @@
 
 #include "text/jinja_parser.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct RenderedChat {
   std::string text;
@@ -30,4 +30,4 @@ class ChatRenderer {
   Json defaults_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 #include "base/files.h"
 #include "base/random.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 namespace {
 
@@ -71,4 +71,4 @@ std::uint64_t RowOrder::row_at(std::uint64_t position) const {
   return permutation_[offset];
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <limits>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 enum ValueType : std::uint32_t {  // numbers of the file format
@@ -350,4 +350,4 @@ const std::vector<std::string>& GgufFile::strings_at(std::string_view key) const
   return value_at<std::vector<std::string>>(key, "an array of strings");
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

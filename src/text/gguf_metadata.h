@@ -16,7 +16,7 @@
 
 #include <grpo/json.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct GgufTensor {
   std::string name;
@@ -67,4 +67,4 @@ class GgufFile {
   std::unordered_map<std::string, std::size_t> names_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

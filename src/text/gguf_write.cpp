@@ -3,7 +3,7 @@
 #include <bit>
 #include <cstring>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "GGUF files are little-endian and written as numbers are");
@@ -66,4 +66,4 @@ void GgufMetadata::integers(std::string_view name, const std::vector<std::int32_
   for (const std::int32_t value : values) append_number(bytes_, value);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 class Tokenizer;
 
@@ -38,4 +38,4 @@ class GgufMetadata {
 // has become unused tokens. Throws Error for word rules that have no name in tokenizer.ggml.pre.
 void write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t vocab_size, GgufMetadata& metadata);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -2,7 +2,7 @@
 
 #include "text/pretokenize_unicode.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::string_view kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
@@ -159,4 +159,4 @@ void Pretokenizer::words(std::string_view text, const std::function<void(std::st
   }
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

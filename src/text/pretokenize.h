@@ -13,7 +13,7 @@
 
 #include "text/pretokenize_regex.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // What becomes of the matches of a Split.
 enum class SplitBehavior { Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous };
@@ -46,4 +46,4 @@ class Pretokenizer {
   std::optional<Regex> gpt2_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -10,7 +10,7 @@
 
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kMaxPatternBytes = 1 << 16;
@@ -266,4 +266,4 @@ std::string translate_pattern(std::string_view pattern, const std::string& where
   return Translator(pattern, where).translate();
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

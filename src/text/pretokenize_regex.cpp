@@ -8,7 +8,7 @@
 
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // Backtracking steps of one match: enough for a pattern that is linear in the text, far from an exponential one.
@@ -108,4 +108,4 @@ void Regex::find_all(std::string_view text, Scratch& scratch, std::vector<Span>&
   }
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

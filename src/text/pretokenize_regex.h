@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct Span {
   std::size_t begin = 0;
@@ -51,4 +51,4 @@ class Regex {
 // The pattern in PCRE2's syntax (for UTF, UCP and newline = LF). Throws Error naming what is not supported.
 std::string translate_pattern(std::string_view pattern, const std::string& where);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -8,7 +8,7 @@
 
 #include "base/utf8.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 struct StandIn {
@@ -218,4 +218,4 @@ std::string nfc(std::string_view text) {
   return out;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // The code point at the front of `text`, which is not empty; `length` becomes its bytes.
 std::uint32_t front_code(std::string_view text, std::size_t& length);
@@ -26,4 +26,4 @@ bool is_word(std::uint32_t code);     // \w of Rust's regex crate
 // which are sorted.
 std::string nfc(std::string_view text);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -5,7 +5,7 @@
 
 #include "text/chat_template.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 std::string r1_zero_prompt(std::string_view question) {
   std::string text =
@@ -254,4 +254,4 @@ PromptBuilder::Conversation PromptBuilder::build_conversation(const Json& row) c
   return conversation;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

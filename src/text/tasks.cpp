@@ -13,7 +13,7 @@
 
 #include "base/random.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 namespace {
 
@@ -296,4 +296,4 @@ TaskSplit make_tasks(const TaskOptions& options) {
   return split;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -8,7 +8,7 @@
 #include "text/tokenizer_json.h"
 #include "text/tokenizer_utf8.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 namespace fs = std::filesystem;
 
@@ -175,4 +175,4 @@ std::string Tokenizer::Stream::finish() {
   return text;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

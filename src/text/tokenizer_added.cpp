@@ -4,7 +4,7 @@
 
 #include "text/pretokenize_unicode.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // The code point that ends `text`, which is not empty.
@@ -95,4 +95,4 @@ void AddedTokens::split(std::string_view text, bool parse_special, std::vector<P
   if (done < text.size()) pieces.push_back({text.substr(done), -1});
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct AddedToken {
   std::string content;
@@ -40,4 +40,4 @@ class AddedTokens {
   std::array<bool, 256> starts_{};  // bytes with which some token starts
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

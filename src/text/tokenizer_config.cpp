@@ -2,7 +2,7 @@
 
 #include "text/tokenizer_json.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr const char* kNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
@@ -41,4 +41,4 @@ TokenizerConfig read_tokenizer_config(std::string_view text, const std::string& 
   return config;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

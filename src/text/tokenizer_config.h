@@ -6,7 +6,7 @@
 
 #include <grpo/json.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct TokenizerConfig {
   Json tokens = Json::Object{};  // "bos_token" and the like, those that are known, as strings
@@ -15,4 +15,4 @@ struct TokenizerConfig {
 
 TokenizerConfig read_tokenizer_config(std::string_view text, const std::string& source);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

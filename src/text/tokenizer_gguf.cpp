@@ -7,7 +7,7 @@
 
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 enum TokenType : std::int64_t { kControl = 3, kUserDefined = 4, kUnused = 5 };  // numbers of the file format
@@ -171,4 +171,4 @@ GgufTokenizer tokenizer_from_gguf(const GgufFile& file) {
   return {tree.dump(), config_of(file, tokens).dump(2)};
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

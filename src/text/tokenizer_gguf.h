@@ -8,7 +8,7 @@
 
 #include "text/gguf_metadata.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct GgufTokenizer {
   std::string tokenizer_json;
@@ -27,4 +27,4 @@ struct GgufWordRules {
 };
 GgufWordRules gguf_word_rules(std::string_view pre, const std::string& source);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

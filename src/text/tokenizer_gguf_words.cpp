@@ -5,7 +5,7 @@
 #include "text/tokenizer_gguf.h"
 #include "text/tokenizer_utf8.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::string_view kQwen2 =
@@ -99,4 +99,4 @@ GgufWordRules gguf_word_rules(std::string_view pre, const std::string& source) {
   return rules;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -10,7 +10,7 @@
 #include "text/tokenizer_json.h"
 #include "text/tokenizer_utf8.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 enum TokenType : std::int32_t { kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5 };  // numbers of the format
@@ -152,4 +152,4 @@ void write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t vocab_size, G
   if (!tokenizer.chat_template().empty()) metadata.text("tokenizer.chat_template", tokenizer.chat_template());
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -5,7 +5,7 @@
 #include "text/tokenizer_json.h"
 #include "text/tokenizer_utf8.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 void refuse(const Json& node, std::string_view path, std::string_view message) {
   throw Error(node.where() + ": " + std::string(path) + ": " + std::string(message));
@@ -201,4 +201,4 @@ TokenizerModel read_tokenizer_json(std::string_view text, const std::string& sou
   return model;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -8,7 +8,7 @@
 
 #include "text/tokenizer_model.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // Reads a tokenizer.json. What the Rust library would do otherwise than this class is refused by name; `source` and
 // the field start each message.
@@ -26,4 +26,4 @@ void check_fields(const Json& object, std::string_view path, std::initializer_li
 // The field as a bool; `fallback` when it is absent or null.
 bool read_flag(const Json& object, std::string_view key, bool fallback);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

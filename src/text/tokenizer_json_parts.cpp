@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 const std::string& type_of(const Json& node, std::string_view path) {
@@ -150,4 +150,4 @@ std::vector<std::int32_t> read_post_processor(const Json& node, const Vocabulary
   return around;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -2,7 +2,7 @@
 
 #include "text/pretokenize_unicode.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 bool Vocabulary::add(std::string text, std::int32_t id) {
   GRPO_ASSERT(id >= 0 && id <= kMaxId);
@@ -60,4 +60,4 @@ std::vector<std::int32_t> TokenizerModel::encode(std::string_view text, const En
   return whole;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

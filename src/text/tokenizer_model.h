@@ -13,7 +13,7 @@
 #include "text/pretokenize.h"
 #include "text/tokenizer_added.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // Token texts (as the file writes them) and ids.
 class Vocabulary {
@@ -57,4 +57,4 @@ struct TokenizerModel {
   std::vector<std::int32_t> encode(std::string_view text, const EncodeOptions& options) const;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

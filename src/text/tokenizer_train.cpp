@@ -8,7 +8,7 @@
 #include "text/tokenizer_json.h"
 #include "text/tokenizer_utf8.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using Pair = std::pair<std::int32_t, std::int32_t>;
@@ -234,4 +234,4 @@ std::string Tokenizer::train(std::span<const std::string> texts, const TrainOpti
   return tokenizer_tree(options, trainer.vocabulary(), trainer.merges()).dump(2) + "\n";
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

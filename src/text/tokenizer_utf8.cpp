@@ -4,7 +4,7 @@
 
 #include "base/utf8.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // Bytes at the front that start a character and could go on: 1 to 3; 0 for a byte that starts none.
@@ -54,4 +54,4 @@ std::string shown(std::string_view text) {
   return out;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

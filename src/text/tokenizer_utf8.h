@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 std::string replace_invalid_utf8(std::string_view bytes);
 
@@ -14,4 +14,4 @@ std::size_t incomplete_utf8_tail(std::string_view bytes);
 // For messages: `text` in quotes, its first 80 bytes.
 std::string shown(std::string_view text);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

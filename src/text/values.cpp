@@ -2,7 +2,7 @@
 
 #include <grpo/text.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 namespace {
 
@@ -23,4 +23,4 @@ FinishReason finish_reason_from(std::string_view name) {
   throw Error("finish_reason: expected stop, length or cancelled, got '" + std::string(name) + "'");
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -9,7 +9,7 @@
 
 #include "base/files.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 namespace fs = std::filesystem;
@@ -74,4 +74,4 @@ CheckpointState load_checkpoint(const std::string& folder, CausalLM& model, Opti
   return {json.at("step").as_int(), json.at("stage")};
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

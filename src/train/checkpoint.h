@@ -8,7 +8,7 @@
 #include <grpo/model.h>
 #include <grpo/train.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct CheckpointState {
   std::int64_t step = 0;
@@ -21,4 +21,4 @@ void save_checkpoint(const std::string& folder, const CheckpointState& state, co
 // Into existing objects of the same shapes. Throws Error on a damaged file (checksum), naming it.
 CheckpointState load_checkpoint(const std::string& folder, CausalLM& model, Optimizer& optimizer, CausalLM* reference);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

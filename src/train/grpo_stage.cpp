@@ -13,7 +13,7 @@
 #include "train/plan.h"
 #include "train/stage.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr double kOnPolicyTolerance = 1e-3;  // check_on_policy: tolerance
@@ -262,4 +262,4 @@ class GrpoStage final : public Stage {
 
 std::unique_ptr<Stage> make_grpo_stage(const StageContext& context) { return std::make_unique<GrpoStage>(context); }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

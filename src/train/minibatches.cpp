@@ -2,7 +2,7 @@
 
 #include "base/random.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 std::vector<std::size_t> deal_answers(std::size_t num_answers, const Deal& deal) {
   const auto parts = static_cast<std::size_t>(deal.parts);
@@ -19,4 +19,4 @@ std::vector<std::size_t> deal_answers(std::size_t num_answers, const Deal& deal)
   return part_of;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 
 #include <grpo/config.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct Deal {
   MinibatchSplit split = MinibatchSplit::Groups;
@@ -16,4 +16,4 @@ struct Deal {
 // The part of each answer, in order of the rollout's groups. Parts differ by one answer at most.
 std::vector<std::size_t> deal_answers(std::size_t num_answers, const Deal& deal);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

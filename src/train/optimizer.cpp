@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 #include <grpo/train.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 double learning_rate_at(const OptimizerSection& config, std::int64_t step, std::int64_t max_steps) {
   // `step` counts from 0: the rate of the step + 1st update.
@@ -105,4 +105,4 @@ void Optimizer::load_state(const std::vector<NamedTensor>& state, std::int64_t s
   impl_->steps_done = steps_done;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

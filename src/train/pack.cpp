@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 #include <grpo/train.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::int64_t size_of(const std::vector<std::int32_t>& ids) { return static_cast<std::int64_t>(ids.size()); }
@@ -160,4 +160,4 @@ LossBatch loss_batch(const PackedBatch& batch) {
   return view;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 
 #include "train/rollouts.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // Prompts or conversations of the run, or what is assumed of them.
@@ -150,4 +150,4 @@ Json plan_run(const RunConfig& config) {
   return plan;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

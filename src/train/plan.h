@@ -8,7 +8,7 @@
 
 #include <grpo/train.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // Lengths of the prompts (sft: conversations) that a run keeps, in the file's order.
 using RowLengths = std::vector<std::int64_t>;
@@ -50,4 +50,4 @@ std::int64_t available_memory();
 // Throws Error when the resident part alone does not fit in what is available.
 void check_memory(const RunConfig& config, const ModelConfig& model);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

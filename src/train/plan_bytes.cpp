@@ -5,7 +5,7 @@
 
 #include "train/plan.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // Of the code that is planned for: rows of logits at once in sampling and in the head, vocabulary entries of the head's
@@ -186,4 +186,4 @@ void check_memory(const RunConfig& config, const ModelConfig& model) {
                           resident.total() >> 20, parts, available >> 20));
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -3,7 +3,7 @@
 #include "train/minibatches.h"
 #include "train/plan.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::int64_t blocks_for(std::int64_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
@@ -71,4 +71,4 @@ PackedSizes sft_step_sizes(const RunConfig& config, const RowLengths& lengths) {
   return packed_sizes(rows, micro_batch_tokens(config.sft.micro_batch_tokens));
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -9,7 +9,7 @@
 
 #include "base/log.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::vector<SampleRequest> sample_requests(const SampleAndScore& request) {
@@ -178,4 +178,4 @@ Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet
   return metrics;
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

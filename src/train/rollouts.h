@@ -8,7 +8,7 @@
 
 #include <grpo/train.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // Who answers, and who judges.
 struct Player {
@@ -49,4 +49,4 @@ std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAnd
 Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet& rewards, std::int64_t step,
                         const std::string& prefix);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

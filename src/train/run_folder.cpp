@@ -11,7 +11,7 @@
 #include <cstring>
 #include <filesystem>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 namespace fs = std::filesystem;
@@ -120,4 +120,4 @@ void RunFolder::log_completions(std::int64_t step, const RolloutGroup& group,
   completions_->append(lines);
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -11,7 +11,7 @@
 
 #include "base/files.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 class RunFolder {
  public:
@@ -41,4 +41,4 @@ class RunFolder {
   std::optional<AppendFile> completions_;
 };
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

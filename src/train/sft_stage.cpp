@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "train/stage.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // Conversations of one micro-batch, each its own sequence: neighbours never see each other.
@@ -120,4 +120,4 @@ class SftStage final : public Stage {
 
 std::unique_ptr<Stage> make_sft_stage(const StageContext& context) { return std::make_unique<SftStage>(context); }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

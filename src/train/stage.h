@@ -11,7 +11,7 @@
 
 #include "train/rollouts.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 // What stages work on; the trainer owns it all.
 struct StageContext {
@@ -41,4 +41,4 @@ class Stage {
 std::unique_ptr<Stage> make_grpo_stage(const StageContext& context);
 std::unique_ptr<Stage> make_sft_stage(const StageContext& context);
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

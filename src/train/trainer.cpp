@@ -11,7 +11,7 @@
 #include "train/run_folder.h"
 #include "train/stage.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::atomic<bool> stop_requested{false};
@@ -218,4 +218,4 @@ Metrics Trainer::step() { return impl_->step(); }
 Metrics Trainer::evaluate() { return impl_->evaluate(); }
 void Trainer::request_stop() { stop_requested = true; }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 
 #include <grpo/algo.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
@@ -348,4 +348,4 @@ TEST(ProcessAdvantages, BadStepsAreRefused) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -9,7 +9,7 @@
 
 #include "algo/loss_cases.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using testing::all_loss_cases;
@@ -155,4 +155,4 @@ TEST(PolicyLossInvariance, NothingBehindTheMaskIsRead) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -9,7 +9,7 @@
 
 #include "algo/loss_cases.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using testing::all_loss_cases;
@@ -207,4 +207,4 @@ TEST(PolicyLossLimits, NonFiniteValuesStopTheStepByName) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -8,7 +8,7 @@
 #include "algo/loss_cases.h"
 #include "support/tensors.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using testing::error_of;
@@ -101,4 +101,4 @@ TEST(PolicyLossTensor, TypesAndShapesAreChecked) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 
 #include "algo/loss_cases.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using testing::loss_config;
@@ -286,4 +286,4 @@ TEST(PolicyLoss, SamplerDifferenceIsThatOfTheOldPolicy) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

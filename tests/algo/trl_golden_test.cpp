@@ -9,7 +9,7 @@
 
 #include "algo/loss_cases.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using testing::OwnedBatch;
@@ -132,4 +132,4 @@ TEST(TrlGolden, CoversWhatTheyShare) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -12,7 +12,7 @@
 #include "base/known_names.h"
 #include "base/presets.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 const Json& schema() {
@@ -167,4 +167,4 @@ TEST(ConfigSchema, AgreesWithTheLoader) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

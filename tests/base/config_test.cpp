@@ -8,7 +8,7 @@
 #include "base/error_text.h"
 #include "base/files.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 namespace fs = std::filesystem;
@@ -398,4 +398,4 @@ TEST_F(Config, ReferenceAndHelpNameEveryKey) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

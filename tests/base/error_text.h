@@ -7,7 +7,7 @@
 
 #include <grpo/error.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 template <class F>
 std::string error_text(F&& action) {
@@ -20,4 +20,4 @@ std::string error_text(F&& action) {
   return "";
 }
 
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

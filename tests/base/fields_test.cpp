@@ -8,7 +8,7 @@
 #include "base/config_fields.h"
 #include "base/error_text.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 
 struct AnyValue {
   template <class T>
@@ -130,4 +130,4 @@ TEST(Fields, EveryEnumNameReadsBack) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -9,7 +9,7 @@
 
 #include "base/error_text.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 namespace fs = std::filesystem;
@@ -150,4 +150,4 @@ TEST(Checksum, KnownAnswers) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 
 #include "base/error_text.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 Json parse(const std::string& text) { return parse_json(text); }
@@ -161,4 +161,4 @@ TEST(Json, BuildsAndEditsTrees) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -11,7 +11,7 @@
 #include "base/error_text.h"
 #include "base/tree_path.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::vector<std::string> trl_fields() {
@@ -76,4 +76,4 @@ TEST(KnownNames, TheLongestPromptIsTakenWhereOldRecipesHaveIt) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

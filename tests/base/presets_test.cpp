@@ -10,7 +10,7 @@
 #include "base/error_text.h"
 #include "base/tree_path.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using Values = std::map<std::string, Json>;
@@ -223,4 +223,4 @@ TEST(Presets, AContradictionNamesThePreset) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // From Random123's kat_vectors, philox4x32 with 10 rounds.
@@ -101,4 +101,4 @@ TEST(Random, BelowIsWithinItsBound) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

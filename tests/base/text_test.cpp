@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/nearest.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 TEST(Printable, EscapesWhatATerminalWouldObey) {
@@ -58,4 +58,4 @@ TEST(Nearest, FindsTheProbableName) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

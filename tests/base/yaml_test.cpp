@@ -8,7 +8,7 @@
 #include "base/error_text.h"
 #include "base/files.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::string complaint(const std::string& text) {
@@ -138,4 +138,4 @@ TEST(Yaml, LoadTreeGoesByExtension) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -7,7 +7,7 @@
 
 #include <grpo/dist.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 class FromEnvironment : public ::testing::Test {
@@ -91,4 +91,4 @@ TEST_F(FromEnvironment, AWorldSizeThatIsNoNumberIsAnError) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

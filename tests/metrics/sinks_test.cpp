@@ -8,7 +8,7 @@
 #include <limits>
 #include <sstream>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::string read(const std::string& path) {
@@ -52,4 +52,4 @@ TEST(ConsoleSink, SaysWhereTheRunIsAndWhatPeopleWatch) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

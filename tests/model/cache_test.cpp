@@ -13,7 +13,7 @@
 #include "model/kv_cache.h"
 #include "model/scratch.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using testing::separate_sequences;
@@ -228,4 +228,4 @@ TEST(Forward, RefusesBadBatches) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

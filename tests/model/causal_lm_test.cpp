@@ -13,7 +13,7 @@
 #include "model/families.h"
 #include "model/scratch.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using testing::separate_sequences;
@@ -252,4 +252,4 @@ INSTANTIATE_TEST_SUITE_P(Families, EveryFamily, ::testing::ValuesIn([] {
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

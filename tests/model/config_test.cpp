@@ -6,7 +6,7 @@
 #include "base/error_text.h"
 #include "model/scratch.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 Json config(const char* more = "") {
@@ -195,4 +195,4 @@ TEST(ModelConfig, CountsParameters) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

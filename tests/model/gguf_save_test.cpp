@@ -18,7 +18,7 @@
 #include "model/gguf.h"
 #include "model/scratch.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using testing::separate_sequences;
@@ -245,4 +245,4 @@ TEST_F(GgufExport, ReadsLlama31sFactorsAndNoOthers) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

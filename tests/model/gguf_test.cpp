@@ -16,7 +16,7 @@
 #include "model/gguf_file.h"
 #include "model/scratch.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using testing::GgufBuilder;
@@ -239,4 +239,4 @@ TEST_F(Gguf, SurvivesChangedBytes) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

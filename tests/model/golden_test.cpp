@@ -11,7 +11,7 @@
 
 #include "model/scratch.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 // The promise to users: fp32 logits within 1e-4 of transformers. Both sum at most 64 products of order 1 in fp32 some
@@ -134,4 +134,4 @@ INSTANTIATE_TEST_SUITE_P(Tiny, GoldenModel,
                          [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -15,7 +15,7 @@
 #include "model/safetensors.h"
 #include "model/scratch.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::string file_bytes(const std::string& header, const std::string& data) {
@@ -209,4 +209,4 @@ TEST_F(Safetensors, ShardedFolders) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

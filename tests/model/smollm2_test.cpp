@@ -13,7 +13,7 @@
 #include "model/gguf.h"
 #include "model/scratch.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 class SmolLM2 : public ::testing::Test {
@@ -77,4 +77,4 @@ TEST_F(SmolLM2, GreedyContinuationsAreTransformers) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

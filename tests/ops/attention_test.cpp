@@ -10,7 +10,7 @@
 #include "support/tensors.h"
 #include "support/tolerance.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using namespace grpo::testing;
@@ -281,4 +281,4 @@ TEST(AttentionErrors, OfTheCache) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

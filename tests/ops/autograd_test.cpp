@@ -8,7 +8,7 @@
 #include "support/tensors.h"
 #include "support/tolerance.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using namespace grpo::testing;
@@ -189,4 +189,4 @@ TEST_P(LayerBits, GradientsDoNotDependOnThreads) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -11,7 +11,7 @@
 #include "support/tensors.h"
 #include "support/tolerance.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using namespace grpo::testing;
@@ -240,4 +240,4 @@ TEST(LayersErrors, SayWhatWasExpected) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

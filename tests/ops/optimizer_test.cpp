@@ -10,7 +10,7 @@
 #include "support/tensors.h"
 #include "support/tolerance.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using namespace grpo::testing;
@@ -195,4 +195,4 @@ TEST(SampleErrors, OfNumbersAndOptions) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -12,7 +12,7 @@
 
 #include "ops/threads.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 class Threads : public ::testing::Test {
@@ -73,4 +73,4 @@ TEST_F(Threads, NumbersAndNamesAreChecked) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

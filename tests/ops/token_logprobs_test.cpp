@@ -14,7 +14,7 @@
 #include "support/tensors.h"
 #include "support/tolerance.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using namespace grpo::testing;
@@ -282,4 +282,4 @@ TEST(TokenLogprobsMemory, AtMost15PercentOfTheNaivePath) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

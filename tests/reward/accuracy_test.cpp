@@ -5,7 +5,7 @@
 #include "reward/answer.h"
 #include "reward/inputs.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using test::data;
@@ -294,4 +294,4 @@ TEST(Accuracy, ReadsAnswersByItsOwnExtraction) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

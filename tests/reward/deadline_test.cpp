@@ -8,7 +8,7 @@
 
 #include "reward/inputs.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using test::add;
@@ -205,4 +205,4 @@ TEST(RewardSet, ResultsDoNotDependOnThreads) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -2,7 +2,7 @@
 
 #include "reward/inputs.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using test::data;
@@ -198,4 +198,4 @@ TEST(Format, MegabytesOfTags) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

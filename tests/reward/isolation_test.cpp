@@ -13,7 +13,7 @@
 
 #include "reward/plugins.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using test::data;
@@ -170,4 +170,4 @@ TEST_F(IsolatedReward, WorkersEndWithTheirParent) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -4,7 +4,7 @@
 #include "reward/prose.h"
 #include "reward/scripts.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using test::data;
@@ -148,4 +148,4 @@ TEST(Scripts, OfLanguages) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -4,7 +4,7 @@
 
 #include "reward/inputs.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using test::data;
@@ -71,4 +71,4 @@ TEST(Length, TakesAccuracysParams) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -11,7 +11,7 @@
 
 #include "reward/plugins.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using test::data;
@@ -269,4 +269,4 @@ TEST(PluginDeadline, TooManyHungCallsStopTheRun) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 
 #include "reward/inputs.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using test::entry;
@@ -75,4 +75,4 @@ TEST(Reward, DefaultsWrapScore) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -4,7 +4,7 @@
 
 #include "reward/inputs.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using test::data;
@@ -82,4 +82,4 @@ TEST(Repetition, ParamsAreChecked) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

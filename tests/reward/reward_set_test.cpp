@@ -7,7 +7,7 @@
 
 #include "reward/inputs.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using test::add;
@@ -246,4 +246,4 @@ TEST(RewardSet, ChecksRowsThatAReward) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -2,7 +2,7 @@
 
 #include "reward/inputs.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 struct SegmentCase {
@@ -200,4 +200,4 @@ TEST(RewardInput, TakesTheSetsModeUnlessItsDataSaysOtherwise) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -4,7 +4,7 @@
 
 #include "reward/inputs.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 using test::data;
@@ -60,4 +60,4 @@ TEST(SoftOverlong, ParamsAreChecked) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -8,7 +8,7 @@
 
 #include "text/chat_template.h"
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 const std::string kGolden = GRPO_SOURCE_DIR "/tests/golden/chat_template/";
@@ -124,4 +124,4 @@ TEST(ToJson, ListsMessages) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -6,7 +6,7 @@
 #include <grpo/text.h>
 #include <gtest/gtest.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 class DatasetFile : public testing::Test {
@@ -110,4 +110,4 @@ TEST(RowOrder, WithoutShuffleRowsComeInOrder) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

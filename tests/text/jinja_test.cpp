@@ -4,7 +4,7 @@
 #include <grpo/text.h>
 #include <gtest/gtest.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 const Json kMessages = parse_json(R"([{"role": "user", "content": "q"}])");
@@ -177,4 +177,4 @@ TEST(JinjaLimits, BytesThatAreNoUtf8InTheData) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

@@ -4,7 +4,7 @@
 #include <grpo/text.h>
 #include <gtest/gtest.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr const char* kChatML =
@@ -242,4 +242,4 @@ TEST(FinishReason, NamesGoBothWays) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI

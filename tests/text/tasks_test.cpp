@@ -7,7 +7,7 @@
 #include <grpo/text.h>
 #include <gtest/gtest.h>
 
-namespace grpo {
+namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::pair<std::int64_t, std::int64_t> unordered(const Json& row) {
@@ -230,4 +230,4 @@ TEST(MakeTasks, RefusesOptionsThatCannotAct) {
 }
 
 }  // namespace
-}  // namespace grpo
+}  // namespace grpo::inline GRPO_ABI
