@@ -65,7 +65,9 @@ bool any_requires_grad(const ops::Tensors& tensors) {
 
 }  // namespace
 
-namespace ops {
+}  // namespace grpo::inline GRPO_ABI
+
+namespace grpo::ops {
 
 bool wants_grad(std::initializer_list<at::Tensor> inputs, std::initializer_list<const Parameter*> parameters) {
   if (!at::GradMode::is_enabled()) return false;
@@ -86,7 +88,9 @@ void record(std::string name, const Tensors& inputs, const Tensors& outputs, Bac
   }
 }
 
-}  // namespace ops
+}  // namespace grpo::ops
+
+namespace grpo::inline GRPO_ABI {
 
 void record_backward(const std::string& name, const std::vector<at::Tensor>& inputs,
                      const std::vector<at::Tensor>& outputs,

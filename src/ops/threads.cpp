@@ -31,12 +31,16 @@ std::atomic<kernels::Isa>& chosen_isa() {
 
 }  // namespace
 
-namespace ops {
+}  // namespace grpo::inline GRPO_ABI
+
+namespace grpo::ops {
 
 kernels::Team team() { return {at::get_num_threads(), &run_in_pool}; }
 kernels::Isa isa() { return chosen_isa().load(std::memory_order_relaxed); }
 
-}  // namespace ops
+}  // namespace grpo::ops
+
+namespace grpo::inline GRPO_ABI {
 
 void set_threads(int threads) {
   GRPO_CHECK(threads >= 0, "[set_threads] threads: expected 0 (all) or more, got " + std::to_string(threads));
