@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <grpo/error.h>
 
@@ -23,5 +24,10 @@ class GRPO_API MetricSink {
 GRPO_API std::unique_ptr<MetricSink> jsonl_sink(const std::string& path);
 // One line a step on stderr: progress, time left, and the numbers people watch. Rewritten in place on a terminal.
 GRPO_API std::unique_ptr<MetricSink> console_sink(const std::string& run_name, std::int64_t max_steps);
+
+// One self-contained HTML page: curves, answers of the first, middle and last step, configuration; several runs are
+// laid over each other. Reads metrics.jsonl, completions.jsonl and config.resolved.yaml of each folder; replaces `path`
+// as a whole.
+GRPO_API void write_report(const std::vector<std::string>& folders, const std::string& path);
 
 }  // namespace grpo::inline GRPO_ABI
