@@ -172,8 +172,8 @@ std::string config_differences(const std::vector<RunRecord>& runs) {
 
 std::string figure(const Chart& chart) {
   std::string legend;
-  for (std::size_t i = 0; i < chart.series.size(); ++i)
-    legend += fmt::format("<span class=\"c{}\"><i></i>{}</span>", i % 8, escape_html(chart.series[i].label));
+  for (const Series& series : chart.series)
+    legend += fmt::format("<span class=\"c{}\"><i></i>{}</span>", series.colour % kColours, escape_html(series.label));
   return fmt::format("<figure><figcaption><b>{}</b>{}</figcaption>{}<output hidden></output></figure>",
                      escape_html(chart.title), legend, chart_svg(chart));
 }
@@ -186,15 +186,21 @@ std::string script_json(const Json& json) {
   return text;
 }
 
+// Runs of one name get their folders' names in brackets.
+void tell_apart(std::vector<RunRecord>& runs) {
+  std::map<std::string, int> count;
+  for (const RunRecord& run : runs) ++count[run.name];
+  for (RunRecord& run : runs)
+    if (count[run.name] > 1) run.name += " (" + run.folder + ")";
+}
+
 }  // namespace
 
 void write_report(const std::vector<std::string>& folders, const std::string& path) {
   GRPO_CHECK(!folders.empty(), "report: expected the folder of at least one run");
   std::vector<RunRecord> runs;
   for (const std::string& folder : folders) runs.push_back(read_run(folder));
-  std::map<std::string, int> seen;  // runs of one name are told apart by a number
-  for (RunRecord& run : runs)
-    if (const int count = ++seen[run.name]; count > 1) run.name += fmt::format(" ({})", count);
+  tell_apart(runs);
 
   std::string title, body, figures;
   Json data = Json::List{};

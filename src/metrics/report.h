@@ -16,7 +16,8 @@ using Curve = std::vector<std::pair<std::int64_t, double>>;
 
 // What a run folder says. A last line that a killed run left torn is left out; any other bad line is an Error.
 struct RunRecord {
-  std::string name;
+  std::string folder;                                  // its own name, without the path
+  std::string name;                                    // of the run; the folder's where no configuration says it
   Json config;                                         // config.resolved.yaml
   std::string config_text;                             // the same as it was written
   std::vector<std::pair<std::string, Curve>> metrics;  // by name
@@ -26,9 +27,11 @@ struct RunRecord {
 };
 RunRecord read_run(const std::string& folder);
 
+inline constexpr std::size_t kColours = 8;  // classes c0 to c7 of the page's style
 struct Series {
   std::string label;
   Curve curve;
+  std::size_t colour = 0;  // the same run, or the same place in a chart of one run, has one colour
 };
 struct Chart {
   std::string title;

@@ -81,10 +81,14 @@ std::vector<Chart> charts_of(const std::vector<RunRecord>& runs) {
     for (const Line& line : kind.lines) {
       Chart apart{kind.title, {}, kind.share};
       if (kind.lines.size() > 1) apart.title += ": " + label_of(line);
-      for (const RunRecord& run : runs)
-        if (const Curve* curve = run.find(line.metric); curve != nullptr && !curve->empty())
-          (runs.size() == 1 ? together : apart)
-              .series.push_back({runs.size() == 1 ? label_of(line) : run.name, *curve});
+      for (std::size_t r = 0; r < runs.size(); ++r) {
+        const Curve* curve = runs[r].find(line.metric);
+        if (curve == nullptr || curve->empty()) continue;
+        if (runs.size() == 1)
+          together.series.push_back({label_of(line), *curve, together.series.size()});
+        else
+          apart.series.push_back({runs[r].name, *curve, r});
+      }
       if (!apart.series.empty()) charts.push_back(std::move(apart));
     }
     if (!together.series.empty()) charts.push_back(std::move(together));

@@ -24,7 +24,7 @@ figcaption { display: flex; flex-wrap: wrap; gap: 0 .9rem; font-size: .82rem; co
 figcaption b { color: var(--text); font-size: .92rem; width: 100%; }
 figcaption i { display: inline-block; width: .8rem; height: .2rem; margin-right: .35rem; vertical-align: middle; background: var(--c); }
 .chart { display: block; width: 100%; height: auto; touch-action: pan-y; }
-.chart text { fill: var(--soft); font-size: 11px; } .grid, .cursor { stroke: var(--rule); stroke-width: 1; } .cursor { stroke: var(--soft); }
+.chart text { fill: var(--soft); font-size: 11px; } .grid, .cursor { stroke: var(--rule); stroke-width: 1; } .cursor { stroke: var(--soft); } [hidden] { display: none; }
 .c0 { --c: var(--c0) } .c1 { --c: var(--c1) } .c2 { --c: var(--c2) } .c3 { --c: var(--c3) }
 .c4 { --c: var(--c4) } .c5 { --c: var(--c5) } .c6 { --c: var(--c6) } .c7 { --c: var(--c7) }
 path { fill: none; stroke: var(--c); stroke-linejoin: round; } .line { stroke-width: 1.8; } .raw { stroke-width: 1; opacity: .3; }

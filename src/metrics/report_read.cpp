@@ -61,10 +61,12 @@ RunRecord read_run(const std::string& folder) {
   GRPO_CHECK(std::filesystem::exists(file("metrics.jsonl")),
              "report: " + folder + ": expected the folder of a run, with metrics.jsonl in it");
   RunRecord run;
-  run.name = std::filesystem::weakly_canonical(folder).filename().string();
+  run.folder = std::filesystem::weakly_canonical(folder).filename().string();
+  run.name = run.folder;
   if (std::filesystem::exists(file("config.resolved.yaml"))) {
     run.config_text = read_file(file("config.resolved.yaml"));
     run.config = parse_yaml(run.config_text, file("config.resolved.yaml"));
+    if (const Json* name = run.config.find("name"); name != nullptr && name->is_string()) run.name = name->as_string();
   }
   std::map<std::string, Curve> curves;
   for_each_row(file("metrics.jsonl"), [&](const Json& row) {

@@ -122,11 +122,11 @@ std::string path_of(const Frame& f, const std::vector<Point>& points, const std:
   return path;
 }
 
-std::string draw(const Frame& f, const Series& series, std::size_t colour) {
+std::string draw(const Frame& f, const Series& series) {
   const std::vector<Point> points = thinned(series.curve);
   std::vector<double> means;
   for (const Point& point : points) means.push_back(point.mean);
-  std::string svg = fmt::format(R"(<g class="c{}">)", colour);
+  std::string svg = fmt::format(R"(<g class="c{}">)", series.colour % kColours);
   if (points.size() < series.curve.size()) {
     std::string band;
     for (const Point& point : points)
@@ -151,7 +151,7 @@ std::string chart_svg(const Chart& chart) {
   std::string svg = fmt::format(R"(<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{} by step">)", kWidth,
                                 kHeight, escape_html(chart.title));
   svg += grid(chart, frame);
-  for (std::size_t i = 0; i < chart.series.size(); ++i) svg += draw(frame, chart.series[i], i % 8);
+  for (const Series& series : chart.series) svg += draw(frame, series);
   return svg + fmt::format(R"(<line class="cursor" y1="{}" y2="{}" hidden/></svg>)", kTop, kHeight - kBottom);
 }
 

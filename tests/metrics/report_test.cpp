@@ -73,14 +73,16 @@ TEST_F(Report, ShowsEveryCurveUnderThePointer) {
 TEST_F(Report, SeveralRunsShareEachChart) {
   const std::string a = write("a", "metrics.jsonl", "{\"step\": 1, \"reward\": 1.0, \"kl\": 0.5}\n");
   const std::string b = write("b", "metrics.jsonl", "{\"step\": 1, \"reward\": 2.0}\n");
-  write("a", "config.resolved.yaml", "seed: 1\ngrpo: {beta: 0.1, epsilon: 0.2}\n");
-  write("b", "config.resolved.yaml", "seed: 1\ngrpo: {beta: 0.0, epsilon: 0.2}\n");
+  write("a", "config.resolved.yaml", "name: sums\nseed: 1\ngrpo: {beta: 0.1, epsilon: 0.2}\n");
+  write("b", "config.resolved.yaml", "name: sums\nseed: 1\ngrpo: {beta: 0.0, epsilon: 0.2}\n");
   const std::string text = page({a, b});
   const Json data = data_of(text);
   ASSERT_EQ(data.size(), 2u);
   EXPECT_EQ(data.as_list()[0].at("series").size(), 2u);
-  EXPECT_EQ(data.as_list()[0].at("series").as_list()[1].at("label"), Json("b"));
+  EXPECT_EQ(data.as_list()[0].at("series").as_list()[1].at("label"), Json("sums (b)"));
   EXPECT_EQ(data.as_list()[1].at("series").size(), 1u);
+  const std::string two = page({root_ + "/a", write("c", "metrics.jsonl", "{\"step\": 1, \"entropy\": 2.0}\n")});
+  EXPECT_NE(two.find("<b>Entropy, nats</b><span class=\"c1\">"), std::string::npos);  // a run keeps its colour
   EXPECT_NE(text.find("<tr><td>grpo.beta<td>0.1<td>0.0"), std::string::npos);
   EXPECT_EQ(text.find("<td>grpo.epsilon"), std::string::npos);
 }
