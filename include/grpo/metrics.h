@@ -22,6 +22,8 @@ class GRPO_API MetricSink {
 
 // One JSON object a step, appended to `path` and flushed: {"step": 1, "reward": ...}; NaN is null.
 GRPO_API std::unique_ptr<MetricSink> jsonl_sink(const std::string& path);
+// An event file for TensorBoard, in `folder`, which exists.
+GRPO_API std::unique_ptr<MetricSink> tensorboard_sink(const std::string& folder);
 // One line a step on stderr: progress, time left, and the numbers people watch. Rewritten in place on a terminal.
 GRPO_API std::unique_ptr<MetricSink> console_sink(const std::string& run_name, std::int64_t max_steps);
 

@@ -152,6 +152,7 @@ struct Trainer::Impl {
     folder->save_config(config);
     std::vector<std::unique_ptr<MetricSink>> own;
     own.push_back(jsonl_sink(folder->file("metrics.jsonl")));
+    own.push_back(tensorboard_sink(folder->path()));
     own.push_back(console_sink(config.name, config.max_steps));
     saved = optimizer.steps_done();
     while (optimizer.steps_done() < config.max_steps && !stop_requested) {
