@@ -67,6 +67,7 @@ part "sanitizers (without LibTorch)" sanitized
 part "fuzzers" fuzzers
 part "generated docs" docs
 part "program" tests/cli/run.sh "$build/grpo"
+part "report in a browser" python3 tests/cli/report.py "$build/grpo"
 part "out-of-tree consumer" tests/consumer/run.sh "$build"
 part "clang-tidy" tests/tidy.sh "$build" "$full"
 part "examples and configs" tests/examples.sh "$build" "$full"

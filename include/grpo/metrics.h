@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <grpo/error.h>
 
@@ -21,7 +22,14 @@ class GRPO_API MetricSink {
 
 // One JSON object a step, appended to `path` and flushed: {"step": 1, "reward": ...}; NaN is null.
 GRPO_API std::unique_ptr<MetricSink> jsonl_sink(const std::string& path);
+// An event file for TensorBoard, in `folder`, which exists.
+GRPO_API std::unique_ptr<MetricSink> tensorboard_sink(const std::string& folder);
 // One line a step on stderr: progress, time left, and the numbers people watch. Rewritten in place on a terminal.
 GRPO_API std::unique_ptr<MetricSink> console_sink(const std::string& run_name, std::int64_t max_steps);
+
+// One self-contained HTML page: curves, answers of the first, middle and last step, configuration; several runs are
+// laid over each other. Reads metrics.jsonl, completions.jsonl and config.resolved.yaml of each folder; replaces `path`
+// as a whole.
+GRPO_API void write_report(const std::vector<std::string>& folders, const std::string& path);
 
 }  // namespace grpo::inline GRPO_ABI

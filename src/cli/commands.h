@@ -24,6 +24,7 @@ void add_make_tasks(CLI::App& app, int& exit_code);
 void add_make_tokenizer(CLI::App& app, int& exit_code);
 void add_export(CLI::App& app, int& exit_code);
 void add_config(CLI::App& app, int& exit_code);
+void add_report(CLI::App& app, int& exit_code);
 void add_doctor(CLI::App& app, int& exit_code);
 
 }  // namespace grpo::cli

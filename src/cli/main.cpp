@@ -38,7 +38,8 @@ int run(int argc, char** argv) {
   for (auto add : {grpo::cli::add_train, grpo::cli::add_plan, grpo::cli::add_generate, grpo::cli::add_evaluate,
                    grpo::cli::add_score, grpo::cli::add_logprobs, grpo::cli::add_tokenize, grpo::cli::add_render,
                    grpo::cli::add_loss, grpo::cli::add_advantages, grpo::cli::add_init, grpo::cli::add_make_tasks,
-                   grpo::cli::add_make_tokenizer, grpo::cli::add_export, grpo::cli::add_config, grpo::cli::add_doctor})
+                   grpo::cli::add_make_tokenizer, grpo::cli::add_export, grpo::cli::add_config, grpo::cli::add_report,
+                   grpo::cli::add_doctor})
     add(app, exit_code);
   try {
     app.parse(argc, argv);

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 
 #include "base/config_rules.h"
 #include "base/log.h"
@@ -151,6 +152,7 @@ struct Trainer::Impl {
     folder->save_config(config);
     std::vector<std::unique_ptr<MetricSink>> own;
     own.push_back(jsonl_sink(folder->file("metrics.jsonl")));
+    own.push_back(tensorboard_sink(folder->path()));
     own.push_back(console_sink(config.name, config.max_steps));
     saved = optimizer.steps_done();
     while (optimizer.steps_done() < config.max_steps && !stop_requested) {
@@ -174,10 +176,21 @@ struct Trainer::Impl {
     }
   }
 
-  // However run() ends, the folder is free for others and a request to stop is answered.
+  // A page that cannot be written costs no run.
+  void report() const {
+    try {
+      if (std::filesystem::exists(folder->file("metrics.jsonl")))
+        write_report({folder->path()}, folder->file("report.html"));
+    } catch (const std::exception& error) {
+      log::warn(fmt::format("no report: {}", error.what()));
+    }
+  }
+
+  // However run() ends, there is a report, the folder is free for others and a request to stop is answered.
   struct RunEnd {
     Impl& impl;
     ~RunEnd() {
+      if (impl.folder) impl.report();
       impl.folder.reset();
       stop_requested = false;
     }

@@ -4,9 +4,11 @@
 
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <sstream>
+#include <vector>
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -32,6 +34,48 @@ TEST(JsonlSink, AppendsOneObjectAStepAtOnce) {
   EXPECT_EQ(second.at("loss").as_double(), -1e-300);
   EXPECT_THROW(jsonl_sink(::testing::TempDir() + "/nowhere/metrics.jsonl"), Error);
   std::remove(path.c_str());
+}
+
+// Records as TFRecord frames them, and in them the fields of tensorflow.Event;
+// tests/golden/metrics/check_tensorboard.py lets TensorBoard itself read a run.
+TEST(TensorBoardSink, WritesFramedEvents) {
+  const std::string folder = ::testing::TempDir() + "/tensorboard";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directory(folder);
+  tensorboard_sink(folder)->write(300, {{"kl", 0.5}, {"reward", -2.0}});
+  const auto file = std::filesystem::directory_iterator(folder)->path();
+  EXPECT_EQ(file.filename().string().rfind("events.out.tfevents.", 0), 0u);
+  const std::string text = read(file.string());
+
+  std::vector<std::string> records;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto length = static_cast<std::size_t>(static_cast<unsigned char>(text[at]));
+    EXPECT_EQ(text.substr(at + 1, 7), std::string(7, '\0'));
+    records.push_back(text.substr(at + 12, length));
+    at += 12 + length + 4;
+  }
+  ASSERT_EQ(records.size(), 3u);
+  const std::string time = records[0].substr(0, 9);  // field 1, a double
+  EXPECT_EQ(time[0], '\x09');
+  EXPECT_EQ(records[0].substr(9),
+            "\x1A\x0D"
+            "brain.Event:2");
+  EXPECT_EQ(records[1].substr(9),
+            "\x10\xAC\x02"
+            "\x3A\x02\x08\x01");  // step 300; session_log.status = START
+  EXPECT_EQ(records[2].substr(9), std::string("\x10\xAC\x02"
+                                              "\x2A\x1A"
+                                              "\x0A\x09"
+                                              "\x0A\x02kl"
+                                              "\x15\x00\x00\x00\x3F"
+                                              "\x0A\x0D"
+                                              "\x0A\x06reward"
+                                              "\x15\x00\x00\x00\xC0",
+                                              5 + 11 + 15));
+  // The checks of the bytes that are the same in every file: the length of the first record.
+  EXPECT_EQ(text.substr(0, 8), std::string("\x18\0\0\0\0\0\0\0", 8));
+  EXPECT_EQ(text.substr(8, 4), "\xA3\x7F\x4B\x22");
+  std::filesystem::remove_all(folder);
 }
 
 // Not a terminal here: a line a step.
