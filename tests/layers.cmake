@@ -14,7 +14,7 @@ set(model_may base text ops dist)   # text: GGUF carries weights and tokenizer i
 set(rollout_may base text ops model)
 set(train_may base text reward dist ops model rollout algo metrics)
 set(pipeline_may ${train_may} train)
-set(cli_may ${pipeline_may} pipeline)
+set(cli_may ${pipeline_may} pipeline kernels)  # kernels: `grpo doctor` says what they run on
 set(worker_may base text reward)    # runs one plug-in in a process of its own, which must start at once
 set(without_libtorch base text reward metrics kernels worker)
 

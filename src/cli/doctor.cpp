@@ -1,29 +1,123 @@
-#include <ATen/Version.h>
-#include <fmt/format.h>
-#include <grpo/json.h>
-#include <grpo/ops.h>
-#include <torch/headeronly/version.h>
+#include <link.h>
+#include <sched.h>
 
 #include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
+#include <string>
+#include <string_view>
+
+#include <ATen/Version.h>
+#include <grpo/json.h>
+#include <grpo/ops.h>
+#include <grpo/plugin_abi.h>
+#include <torch/headeronly/version.h>
 
 #include "cli/commands.h"
+#include "kernels/isa.h"
+#include "reward/worker_process.h"
+#include "train/plan.h"
 
 namespace grpo::cli {
+namespace {
+
+// Files of the shared libraries in this process whose names begin so.
+std::set<std::string> loaded_files(std::string_view prefix) {
+  std::set<std::string> files;
+  const auto add = [](dl_phdr_info* info, std::size_t, void* all) {
+    static_cast<std::set<std::string>*>(all)->insert(info->dlpi_name);
+    return 0;
+  };
+  dl_iterate_phdr(add, &files);
+  std::erase_if(files, [prefix](const std::string& file) {
+    return !std::string_view(file).substr(file.rfind('/') + 1).starts_with(prefix);
+  });
+  return files;
+}
+
+Json openmp() {
+  Json::List files;
+  for (const char* runtime : {"libgomp", "libomp", "libiomp"})
+    for (const std::string& file : loaded_files(runtime)) files.push_back(file);
+  Json report = Json::Object{{"version", at::get_openmp_version()}, {"files", files}};
+  if (files.size() > 1) report["warning"] = "more than one OpenMP runtime: their threads stand in each other's way";
+  return report;
+}
+
+std::set<std::string> cpu_flags() {
+  std::ifstream cpus("/proc/cpuinfo");
+  for (std::string line; std::getline(cpus, line);) {
+    if (!line.starts_with("flags")) continue;
+    std::istringstream flags(line.substr(line.find(':') + 1));
+    return {std::istream_iterator<std::string>(flags), {}};
+  }
+  return {};
+}
+
+// Of what the kernels have code for: used, or why not. Of what they have none for: whether the machine has it.
+Json instruction_sets() {
+  Json report;
+  const std::string used = isa_name();
+  for (const kernels::Isa isa : {kernels::Isa::Scalar, kernels::Isa::Avx2, kernels::Isa::Avx512}) {
+    const std::string name = kernels::name(isa), lacks = kernels::isa_lacks(isa);
+    report[name] = name == used    ? "used"
+                   : lacks.empty() ? "runs here, not used: " + used + " does too and is faster"
+                                   : "not used: this machine lacks " + lacks;
+  }
+  const std::set<std::string> flags = cpu_flags();
+  for (const char* name : {"avx512_bf16", "amx_bf16"})
+    report[name] = std::string("not in this build: no kernel for it yet; this machine ") +
+                   (flags.count(name) ? "has it" : "lacks it");
+  return report;
+}
+
+Json reward_worker() {
+  try {
+    return find_worker_program();
+  } catch (const Error& error) {
+    return "not found: " + std::string(error.what());
+  }
+}
+
+}  // namespace
 
 void add_doctor(CLI::App& app, int& /*exit_code*/) {
-  app.add_subcommand("doctor", "what this build and this machine have, as JSON")->callback([] {
-    const Json report = Json::Object{
-        {"grpo", GRPO_VERSION},
-        {"libtorch", TORCH_VERSION},
-        {"compiler", __VERSION__},
-        {"kernels", isa_name()},
-        {"threads", num_threads()},
-        {"cuda", "not in this build: no CUDA kernels yet"},
-        {"mpi", "not in this build: one process only"},
-        {"nccl", "not in this build: one process only"},
-    };
-    std::fputs((report.dump(2) + "\n").c_str(), stdout);
-  });
+  app.add_subcommand("doctor", "what this build and this machine have, as JSON")
+      ->footer(
+          "Keys: grpo (version), abi, build_type, compiler, library (linked how); libtorch (version), libtorch_file, "
+          "openmp;\n"
+          "kernels (instruction set that they use), instruction_sets (why the others are not used); threads, cpus,\n"
+          "available_memory_bytes; cuda, mpi, nccl (or why not), plugin_abi, reward_worker (program for\n"
+          "`isolation: process`, or why none).")
+      ->callback([] {
+        const std::set<std::string> libtorch = loaded_files("libtorch_cpu."), shared = loaded_files("libgrpo.");
+        cpu_set_t cpus;
+        CPU_ZERO(&cpus);
+        const std::int64_t memory = available_memory();
+        const Json report = Json::Object{
+            {"grpo", GRPO_VERSION},
+            {"abi", GRPO_ABI_NAME},
+            {"build_type", GRPO_BUILD_TYPE},
+            {"compiler", GRPO_COMPILER},
+            {"library", shared.empty() ? "static" : "shared: " + *shared.begin()},
+            {"libtorch", TORCH_VERSION},
+            {"libtorch_file", libtorch.empty() ? Json() : Json(*libtorch.begin())},
+            {"openmp", openmp()},
+            {"kernels", isa_name()},
+            {"instruction_sets", instruction_sets()},
+            {"threads", num_threads()},
+            {"cpus", sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? Json(CPU_COUNT(&cpus)) : Json()},
+            {"available_memory_bytes", memory > 0 ? Json(memory) : Json()},
+            {"cuda", "not in this build: no CUDA kernels yet"},
+            {"mpi", "not in this build: one process only"},
+            {"nccl", "not in this build: one process only"},
+            {"plugin_abi", static_cast<std::int64_t>(GRPO_PLUGIN_ABI)},
+            {"reward_worker", reward_worker()},
+        };
+        std::fputs((report.dump(2) + "\n").c_str(), stdout);
+      });
 }
 
 }  // namespace grpo::cli

@@ -22,27 +22,6 @@ constexpr const char* kProgram = "grpo-reward-worker";
 
 bool is_program(const std::filesystem::path& path) { return ::access(path.c_str(), X_OK) == 0; }
 
-std::string find_program() {
-  if (const char* named = std::getenv("GRPO_REWARD_WORKER")) {
-    GRPO_CHECK(is_program(named), std::string("GRPO_REWARD_WORKER: expected a program, got '") + named + "'");
-    return named;
-  }
-  std::error_code ignored;
-  const std::filesystem::path beside =
-      std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path() / kProgram;
-  if (is_program(beside)) return beside.string();
-  const char* search = std::getenv("PATH");
-  std::string_view rest = search ? search : "";
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find(':'), rest.size());
-    const std::filesystem::path candidate = std::filesystem::path(rest.substr(0, end)) / kProgram;
-    if (candidate.is_absolute() && is_program(candidate)) return candidate.string();
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  throw Error(std::string("a worker process needs the program ") + kProgram +
-              ", which is not beside this program, not on PATH and not named by GRPO_REWARD_WORKER");
-}
-
 [[noreturn]] void system_error(const std::string& what, int code) {
   throw Error(what + ": " + std::strerror(code), ErrorKind::Internal);
 }
@@ -103,8 +82,29 @@ bool reap(pid_t pid, std::chrono::milliseconds patience, int& status) {
 
 }  // namespace
 
+std::string find_worker_program() {
+  if (const char* named = std::getenv("GRPO_REWARD_WORKER")) {
+    GRPO_CHECK(is_program(named), std::string("GRPO_REWARD_WORKER: expected a program, got '") + named + "'");
+    return named;
+  }
+  std::error_code ignored;
+  const std::filesystem::path beside =
+      std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path() / kProgram;
+  if (is_program(beside)) return beside.string();
+  const char* search = std::getenv("PATH");
+  std::string_view rest = search ? search : "";
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find(':'), rest.size());
+    const std::filesystem::path candidate = std::filesystem::path(rest.substr(0, end)) / kProgram;
+    if (candidate.is_absolute() && is_program(candidate)) return candidate.string();
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  throw Error(std::string("a worker process needs the program ") + kProgram +
+              ", which is not beside this program, not on PATH and not named by GRPO_REWARD_WORKER");
+}
+
 WorkerProcess::WorkerProcess() {
-  const std::string program = find_program();
+  const std::string program = find_worker_program();
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) system_error("socketpair", errno);
   channel_.emplace(ends[0]);

@@ -18,6 +18,9 @@ inline constexpr std::uint64_t kMaxReplyBytes = std::uint64_t{16} << 20;
 inline constexpr std::uint64_t kMaxRequestBytes = std::uint64_t{1} << 30;
 inline constexpr int kWorkerSocket = 3;  // the worker's descriptor of its end
 
+// The path of grpo-reward-worker. Throws Error that says where it was sought.
+std::string find_worker_program();
+
 // In its own process group, which dies as a whole with this object, and with the process that made it.
 class WorkerProcess {
  public:

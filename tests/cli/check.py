@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -18,6 +19,10 @@ def run(*arguments, rows=(), stdin=None):
     done = subprocess.run([GRPO, *arguments], input=text.encode(), capture_output=True, timeout=300, cwd=TINY)
     lines = [json.loads(line) for line in done.stdout.decode().splitlines()] if done.stdout.startswith(b'{"') else []
     return done.returncode, lines, done.stderr.decode()
+
+
+def run_text(*arguments):
+    return subprocess.run([GRPO, *arguments], capture_output=True, text=True).stdout
 
 
 def check(condition, what):
@@ -127,10 +132,44 @@ def contracts():
     refused("export: a folder in fp16", ["export", "run", "halves", "--dtype", "fp16"], ["--dtype", "expected fp32 or bf16"])
     code, _, _ = run("train", "run.yaml", "output_dir=run", "max_steps=4", "--resume")
     check(code == 0 and len(open(f"{TINY}/run/metrics.jsonl").readlines()) == 4, "train --resume")
-    check(run("doctor")[0] == 0 and run("--help")[0] == 0, "doctor and help")
+    check(run("--help")[0] == 0, "help")
 
     code, lines, _ = run("tokenize", MODEL, "--keep-going", stdin='{"text": "1"}\nnot json\n{"text": "2"}\n')
     check(code == 2 and "ids" in lines[0] and "error" in lines[1] and "ids" in lines[2], "--keep-going")
+
+
+def doctor():
+    done = subprocess.run([GRPO, "doctor"], capture_output=True)
+    report = json.loads(done.stdout)
+    version = run_text("--version").strip()
+    check(done.returncode == 0 and report["grpo"] == version, "doctor: version")
+    check(report["abi"] == "v{}_{}_torch{}_{}".format(*version.split(".")[:2], *report["libtorch"].split(".")[:2]), "doctor: abi")
+    check(report["build_type"] and re.search(r"\d+\.\d+", report["compiler"]) and report["library"] == "static", "doctor: build")
+    check(all(key in report for key in ("cuda", "mpi", "nccl")) and report["plugin_abi"] == 1, "doctor: optional parts")
+    check(os.path.exists(report["libtorch_file"]) and len(report["openmp"]["files"]) == 1 and "warning" not in report["openmp"], "doctor: LibTorch and its OpenMP")
+    cpus = len(os.sched_getaffinity(0))
+    check(report["cpus"] == cpus and 1 <= report["threads"] <= os.cpu_count(), "doctor: threads")
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    check(1 << 20 < report["available_memory_bytes"] <= total, "doctor: memory")
+
+    flags = re.search(r"^flags\s*:(.*)$", open("/proc/cpuinfo").read(), re.M)[1].split()
+    needs = {"scalar": [], "avx2": ["avx2", "fma"], "avx512": ["avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"]}
+    sets = report["instruction_sets"]
+    for name, needed in needs.items():
+        lacks = [flag for flag in needed if flag not in flags]
+        check(sets[name].startswith("not used: this machine lacks") == bool(lacks) and all(flag in sets[name] for flag in lacks), f"doctor: {name}: {sets[name]}")
+    check([name for name in needs if sets[name] == "used"] == [report["kernels"]], "doctor: one set is used")
+    for name in ("avx512_bf16", "amx_bf16"):
+        check(sets[name].endswith("has it" if name in flags else "lacks it"), f"doctor: {name}: {sets[name]}")
+
+    check(os.path.samefile(report["reward_worker"], f"{os.path.dirname(GRPO)}/grpo-reward-worker"), "doctor: reward worker")
+    done = subprocess.run([GRPO, "doctor"], capture_output=True, env={**os.environ, "GRPO_REWARD_WORKER": "/nowhere/worker"})
+    check(json.loads(done.stdout)["reward_worker"].startswith("not found: ") and b"/nowhere/worker" in done.stdout, "doctor: no reward worker")
+    other = shutil.copy(os.path.join(os.path.dirname(report["libtorch_file"]), "libc10.so"), f"{TINY}/libomp.so")  # any library by that name
+    done = subprocess.run([GRPO, "doctor"], capture_output=True, env={**os.environ, "LD_PRELOAD": other})
+    check("more than one" in json.loads(done.stdout)["openmp"]["warning"], "doctor: two OpenMP runtimes")
+    told = run_text("doctor", "--help")
+    check(all(re.search(rf"\b{key}\b", told) for key in report), "doctor: --help names the keys")
 
 
 def safetensors(header, data=b""):
@@ -199,6 +238,7 @@ def bad_input():
 
 
 contracts()
+doctor()
 bad_input()
 print(f"{CHECKS - len(FAILURES)} passed, {len(FAILURES)} failed")
 sys.exit(1 if FAILURES else 0)
