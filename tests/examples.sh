@@ -39,6 +39,20 @@ done
 echo "-- custom_loop equals Trainer"
 "$root/tests/cli/custom_loop.sh" "$build/grpo" "$build/example_custom_loop"
 
+echo "-- documents"
+python3 "$root/tests/check_docs.py" "$build/grpo" "$work/tiny" "$build/libplugin_reward.so"
+
+echo "-- reasoning_gym"
+# Rows as the package made them:
+#   examples/reasoning_gym.py --task chain_sum --param max_terms=2 --param max_digits=1 --count 70 --seed 1 \
+#     --completion '<answer>{answer}</answer>' train.jsonl --held-out held-out.jsonl --held-out-share 0.2
+if [ "$full" = 1 ]; then steps=400; else steps=5; fi
+"$root/examples/reasoning_gym.sh" --rows "$root/tests/golden/reasoning_gym" --steps $steps --dir "$work/reasoning_gym"
+[ "$(wc -l <"$work/reasoning_gym/grpo/metrics.jsonl")" = $steps ]
+# Without the package it says how to get it.
+message=$(python3 -S "$root/examples/reasoning_gym.py" --list 2>&1) && status=0 || status=$?
+[ "$status" = 2 ] && grep -q 'pip install reasoning-gym' <<<"$message"
+
 echo "-- quickstart"
 if [ "$full" = 1 ]; then
   for seed in 1 2 3; do

@@ -1,6 +1,5 @@
 #include "reward/registry.h"
 
-#include <array>
 #include <map>
 #include <mutex>
 
@@ -13,14 +12,10 @@ struct BuiltinType {
   const char* type;
   std::unique_ptr<Reward> (*make)(const std::string&, const Json&, const RewardContext&);
 };
-constexpr std::array<BuiltinType, 6> kBuiltinTypes = {{
-    {"accuracy", make_accuracy},
-    {"format", make_format},
-    {"language_consistency", make_language_consistency},
-    {"length", make_length},
-    {"repetition", make_repetition},
-    {"soft_overlong", make_soft_overlong},
-}};
+constexpr BuiltinType kBuiltinTypes[] = {
+    {"accuracy", make_accuracy}, {"format", make_format},         {"language_consistency", make_language_consistency},
+    {"length", make_length},     {"repetition", make_repetition}, {"soft_overlong", make_soft_overlong},
+};
 
 struct UserTypes {
   std::mutex mutex;
