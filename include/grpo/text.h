@@ -3,6 +3,7 @@
 // Services are const after construction and safe to share between threads; values are plain.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -46,6 +47,11 @@ struct EncodeOptions {
   bool parse_special = true;  // special tokens written in the text become their ids; false: they are plain text
 };
 
+// Bytes [begin, end) of a text.
+struct TextRange {
+  std::size_t begin = 0, end = 0;
+};
+
 struct DecodeOptions {
   bool skip_special = false;
 };
@@ -76,6 +82,13 @@ class GRPO_API Tokenizer {
   // Linear time in the text's length. Invalid UTF-8 is replaced by U+FFFD, as Python strings would have it. A byte
   // that has no token in a vocabulary without unk_token is dropped, as that library does (SmolLM2 lacks 21 bytes).
   std::vector<std::int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
+  // ... and the bytes of `text`, which is well-formed UTF-8, that each id stands for. Nothing for what the
+  // post-processor adds; what normalisation rewrote into one character has one range.
+  struct Encoding {
+    std::vector<std::int32_t> ids;
+    std::vector<TextRange> ranges;
+  };
+  Encoding encode_with_ranges(std::string_view text, const EncodeOptions& options = {}) const;
   // Text of the ids; incomplete UTF-8 becomes U+FFFD. An id that no token has (models pad their vocabulary) gives
   // nothing.
   std::string decode(std::span<const std::int32_t> ids, const DecodeOptions& options = {}) const;
@@ -147,8 +160,9 @@ class GRPO_API PromptBuilder {
   PromptBuilder(PromptBuilder&&) noexcept;
   // Throws Error naming the row's file:line and field.
   Prompt build(const Json& row, std::uint64_t index) const;
-  // An SFT row: the conversation's ids and, for each id, whether it is an assistant's token (the loss mask: content
-  // and end-of-turn token). Rows with `messages`, or `prompt` + `completion`.
+  // An SFT row: the conversation's ids and, for each id, whether it is an assistant's token, the loss mask. Rows with
+  // `messages`, or `prompt` + `completion`. A template with {% generation %} blocks decides itself: every token that
+  // has a byte in one. Without, the content and end-of-turn token of each assistant's message.
   struct Conversation {
     std::vector<std::int32_t> ids;
     std::vector<std::uint8_t> is_assistant;

@@ -3,6 +3,20 @@
 #include <cstring>
 
 namespace grpo::wire {
+namespace {
+
+std::uint64_t number_up_to(Reader& reader, std::uint64_t most) {
+  const std::uint64_t value = reader.number();
+  if (value > most) throw Error("reward worker: a message with a number out of range", ErrorKind::Internal);
+  return value;
+}
+
+template <class Enum>
+Enum enumerator(Reader& reader, Enum last) {
+  return static_cast<Enum>(number_up_to(reader, static_cast<std::uint64_t>(last)));
+}
+
+}  // namespace
 
 void Writer::number(std::uint64_t value) { frame_.append(reinterpret_cast<const char*>(&value), sizeof value); }
 void Writer::real(double value) { frame_.append(reinterpret_cast<const char*>(&value), sizeof value); }
@@ -60,16 +74,19 @@ std::shared_ptr<const RewardInput::Data> read_input(Reader& reader) {
   }
   data->completion = reader.text();
   const std::string_view ids = reader.text();
+  if (ids.size() % sizeof(std::int32_t) != 0) {
+    throw Error("reward worker: a message with half a token id", ErrorKind::Internal);
+  }
   data->token_ids.resize(ids.size() / sizeof(std::int32_t));
   if (!ids.empty()) std::memcpy(data->token_ids.data(), ids.data(), data->token_ids.size() * sizeof(std::int32_t));
-  data->finish_reason = static_cast<FinishReason>(reader.number());
+  data->finish_reason = enumerator(reader, FinishReason::Cancelled);
   const bool has_reference = reader.number() != 0;
   const std::string_view reference = reader.text();
   if (has_reference) data->reference = reference;
   data->columns = parse_json(reader.text());
   data->step = static_cast<std::int64_t>(reader.number());
   data->is_evaluation = reader.number() != 0;
-  data->think_mode = static_cast<ThinkMode>(reader.number());
+  data->think_mode = enumerator(reader, ThinkMode::None);
   return data;
 }
 
@@ -100,7 +117,7 @@ PluginDeclaration read_declaration(Reader& reader) {
   made.has_check_row = reader.number() != 0;
   for (std::uint64_t left = reader.number(); left > 0; --left) {
     PluginParam param;
-    param.type = static_cast<std::uint32_t>(reader.number());
+    param.type = static_cast<std::uint32_t>(number_up_to(reader, GRPO_TEXT));
     param.name = reader.text();
     param.doc = reader.text();
     param.is_required = reader.number() != 0;

@@ -15,7 +15,7 @@ namespace grpo::inline GRPO_ABI {
 
 struct RenderedChat {
   std::string text;
-  std::vector<std::pair<std::size_t, std::size_t>> generated;  // bytes inside {% generation %} blocks
+  std::vector<std::pair<std::size_t, std::size_t>> generated;  // bytes in {% generation %} blocks, in order
 };
 
 class ChatRenderer {

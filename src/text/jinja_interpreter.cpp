@@ -211,7 +211,11 @@ Interpreter::Flow Interpreter::run_with(const Statement& statement) {
 void Interpreter::run_generation(const Statement& statement) {
   const std::size_t begin = result_.text.size();
   run_scoped(statement.body);
-  if (out_ == &result_.text) result_.generated.emplace_back(begin, result_.text.size());
+  const std::size_t end = result_.text.size();
+  if (out_ != &result_.text || begin == end) return;
+  auto& blocks = result_.generated;
+  while (!blocks.empty() && blocks.back().first >= begin) blocks.pop_back();  // blocks inside this one
+  blocks.emplace_back(begin, end);
 }
 
 void Interpreter::assign(const Target& target, const Value& value) {

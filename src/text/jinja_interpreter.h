@@ -44,7 +44,7 @@ class Interpreter {
 
   struct Result {
     std::string text;
-    std::vector<std::pair<std::size_t, std::size_t>> generated;  // bytes inside {% generation %} blocks
+    std::vector<std::pair<std::size_t, std::size_t>> generated;  // bytes in {% generation %} blocks, in order
   };
   Result run();
   int line() const { return line_; }  // where it stands, for messages

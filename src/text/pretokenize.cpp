@@ -128,7 +128,7 @@ void Pretokenizer::set(const ByteLevel& last) {
   if (last.use_regex) gpt2_.emplace(kGpt2, "ByteLevel");
 }
 
-void Pretokenizer::words(std::string_view text, const std::function<void(std::string_view)>& word) const {
+void Pretokenizer::words(std::string_view text, const std::function<void(const Word&)>& word) const {
   const std::optional<std::string> older = with_older_characters(text);
   Pieces pieces{text, older ? std::string_view(*older) : text, {}, {}};
   if (!text.empty()) pieces.spans.push_back({0, text.size()});
@@ -141,20 +141,24 @@ void Pretokenizer::words(std::string_view text, const std::function<void(std::st
   for (const Span& span : pieces.spans) {
     std::string_view piece = pieces.of(pieces.text, span);
     std::string_view seen = pieces.of(pieces.seen, span);
-    if (add_prefix_space_ && piece[0] != ' ') {
+    const std::size_t prefix = add_prefix_space_ && piece[0] != ' ' ? 1 : 0;
+    if (prefix > 0) {
       spaced.assign(1, ' ').append(piece);
       spaced_seen.assign(1, ' ').append(seen);
       piece = spaced;
       seen = spaced_seen;
     }
     if (!gpt2_) {
-      word(piece);
+      word({piece, span.begin, prefix});
       continue;
     }
     matches.clear();
     gpt2_->find_all(seen, pieces.scratch, matches);
     for (const auto& [stretch, is_match] : with_gaps(matches, piece.size(), false)) {
-      if (stretch.begin != stretch.end) word(piece.substr(stretch.begin, stretch.end - stretch.begin));
+      if (stretch.begin == stretch.end) continue;
+      const std::size_t added = stretch.begin == 0 ? prefix : 0;
+      word({piece.substr(stretch.begin, stretch.end - stretch.begin), span.begin + stretch.begin + added - prefix,
+            added});
     }
   }
 }

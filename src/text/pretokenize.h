@@ -37,8 +37,13 @@ class Pretokenizer {
   void add(Digits step) { steps_.emplace_back(step); }
   void set(const ByteLevel& last);
 
-  // Calls `word` for each word of `text` (well-formed UTF-8), in order. The view lives for that call.
-  void words(std::string_view text, const std::function<void(std::string_view)>& word) const;
+  struct Word {
+    std::string_view bytes;  // lives for one call
+    std::size_t begin = 0;   // where it stands in the text
+    std::size_t prefix = 0;  // bytes at its front that are not in the text: the prefix space
+  };
+  // Calls `word` for each word of `text` (well-formed UTF-8), in order.
+  void words(std::string_view text, const std::function<void(const Word&)>& word) const;
 
  private:
   std::vector<std::variant<Split, Digits>> steps_;

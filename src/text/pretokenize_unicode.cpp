@@ -165,6 +165,23 @@ namespace {
 
 int combining_class(utf8proc_int32_t code) { return utf8proc_get_property(code)->combining_class; }
 
+// Whether what stands before `code` could change with it: marks, and the vowels and finals of Hangul.
+bool joins_previous(std::uint32_t code) {
+  const auto* property = utf8proc_get_property(static_cast<utf8proc_int32_t>(code));
+  return property->combining_class != 0 || property->category == UTF8PROC_CATEGORY_MN ||
+         property->category == UTF8PROC_CATEGORY_MC || property->category == UTF8PROC_CATEGORY_ME ||
+         (code >= 0x1160 && code <= 0x11FF);
+}
+
+// Whether a character alone could change; below U+0300 none does, and syllables of Hangul compose again.
+bool decomposes(std::uint32_t code) {
+  if (code >= 0xAC00 && code <= 0xD7A3) return false;
+  utf8proc_int32_t parts[16];  // no canonical decomposition is longer than 4
+  const auto count =
+      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code), parts, 16, UTF8PROC_DECOMPOSE, nullptr);
+  return count != 1 || static_cast<std::uint32_t>(parts[0]) != code;
+}
+
 // Appends the NFC of `run`. Marks are put in order by a stable sort: utf8proc's own ordering is quadratic.
 void append_normalized(std::string_view run, std::string& out) {
   std::vector<utf8proc_int32_t> codes;
@@ -191,31 +208,32 @@ void append_normalized(std::string_view run, std::string& out) {
 
 }  // namespace
 
-std::string nfc(std::string_view text) {
-  // Below U+0300 nothing changes by itself; a run is one character and all that could combine with it.
+std::string nfc(std::string_view text, std::vector<Rewrite>* rewrites) {
+  // A run is one character and all that could move or combine with it.
   std::string out;
   out.reserve(text.size());
-  auto code_at = [&](std::size_t at, std::size_t& length) { return front_code(text.substr(at), length); };
-  std::size_t i = 0;
-  while (i < text.size()) {
-    std::size_t length = 0;
-    const std::uint32_t first = code_at(i, length);
-    std::size_t end = i + length;
-    if (!is_inert(first)) {
-      for (; end < text.size(); end += length) {
-        const std::uint32_t code = code_at(end, length);
-        if (code < 0x300 || is_inert(code)) break;
-      }
+  std::size_t copied = 0;  // the text before it is in `out`
+  std::size_t length = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const std::uint32_t first = front_code(text.substr(i), length);
+    const std::size_t alone = i + length;
+    std::size_t end = alone;
+    const bool inert = first >= 0x300 && is_inert(first);
+    while (!inert && end < text.size() && static_cast<unsigned char>(text[end]) >= 0xCC) {  // U+0300 and up
+      const std::uint32_t code = front_code(text.substr(end), length);
+      if (is_inert(code) || !joins_previous(code)) break;
+      end += length;
     }
-    const bool alone = first < 0x300 && end == i + (first < 0x80 ? 1 : 2);
-    if (alone || is_inert(first)) {
-      out.append(text.substr(i, end - i));
-    } else {
+    if (!inert && (end != alone || (first >= 0x300 && decomposes(first)))) {
+      out.append(text.substr(copied, i - copied));
+      const std::size_t begin = out.size();
       append_normalized(text.substr(i, end - i), out);
+      if (rewrites) rewrites->push_back({i, end, begin, out.size()});
+      copied = end;
     }
     i = end;
   }
-  return out;
+  return out.append(text.substr(copied));
 }
 
 }  // namespace grpo::inline GRPO_ABI

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace grpo::inline GRPO_ABI {
 
@@ -22,8 +23,13 @@ bool is_white_space(std::uint32_t code);
 bool is_numeric(std::uint32_t code);  // Rust's char::is_numeric
 bool is_word(std::uint32_t code);     // \w of Rust's regex crate
 
+// A stretch that normalisation has changed.
+struct Rewrite {
+  std::size_t from, to;    // bytes of the text
+  std::size_t begin, end;  // bytes of the result
+};
 // Normalisation form C; characters younger than Unicode 9 pass as they are. Linear but for runs of combining marks,
-// which are sorted.
-std::string nfc(std::string_view text);
+// which are sorted. `rewrites`, if any, becomes what has changed, in order.
+std::string nfc(std::string_view text, std::vector<Rewrite>* rewrites = nullptr);
 
 }  // namespace grpo::inline GRPO_ABI

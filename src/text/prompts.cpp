@@ -191,23 +191,31 @@ Prompt PromptBuilder::build(const Json& row, std::uint64_t index) const {
   return prompt;
 }
 
+// As transformers' assistant masks: of the whole text's tokens those that reach into a block.
 PromptBuilder::Conversation PromptBuilder::Impl::from_marks(const RenderedChat& whole) const {
+  Tokenizer::Encoding encoding = tokenizer.encode_with_ranges(whole.text);
   Conversation conversation;
-  const std::string_view text = whole.text;
-  std::size_t at = 0;
-  for (const auto& [begin, end] : whole.generated) {
-    append(conversation, text.substr(at, begin - at), false);
-    append(conversation, text.substr(begin, end - begin), true);
-    at = end;
+  conversation.is_assistant.assign(encoding.ids.size(), 0);
+  conversation.ids = std::move(encoding.ids);
+  auto block = whole.generated.begin();  // the first that ends behind the token's begin: both lists are in order
+  for (std::size_t i = 0; i < conversation.ids.size(); ++i) {
+    const TextRange& range = encoding.ranges[i];
+    while (block != whole.generated.end() && block->second <= range.begin) ++block;
+    if (block == whole.generated.end()) break;
+    conversation.is_assistant[i] = block->first < range.end;
   }
-  append(conversation, text.substr(at), false);
   return conversation;
 }
 
 PromptBuilder::Conversation PromptBuilder::Impl::from_messages(const Json& row) const {
   const Json& messages = messages_of(row, data.messages);
   const RenderedChat whole = render(row, messages, false);
-  if (!whole.generated.empty()) return from_marks(whole);
+  if (renderer->marks_generation()) {
+    GRPO_CHECK(!whole.generated.empty(), place_of(row) + ": field '" + data.messages +
+                                             "': expected an answer to learn, but the chat template's "
+                                             "{% generation %} blocks are empty");
+    return from_marks(whole);
+  }
   const auto must_continue = [&](const std::string& part, std::size_t at, std::size_t message) {
     GRPO_CHECK(part.size() >= at && whole.text.compare(0, part.size(), part) == 0,
                place_of(row) + ": field '" + data.messages + "': the chat template writes message " +

@@ -128,6 +128,13 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, const EncodeO
   return impl_->model.encode(replace_invalid_utf8(text), options);
 }
 
+Tokenizer::Encoding Tokenizer::encode_with_ranges(std::string_view text, const EncodeOptions& options) const {
+  GRPO_CHECK(find_invalid_utf8(text) == text.size(), "Tokenizer::encode_with_ranges: the text is not valid UTF-8");
+  Encoding encoding;
+  encoding.ids = impl_->model.encode(text, options, &encoding.ranges);
+  return encoding;
+}
+
 std::string Tokenizer::decode(std::span<const std::int32_t> ids, const DecodeOptions& options) const {
   std::string bytes;
   for (const std::int32_t id : ids) {

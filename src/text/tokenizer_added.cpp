@@ -89,7 +89,8 @@ void AddedTokens::split(std::string_view text, bool parse_special, std::vector<P
       end = white_until;
     }
     if (done < begin) pieces.push_back({text.substr(done, begin - done), -1});
-    if (begin < end) pieces.push_back({{}, token->id});  // else its neighbour's strip has taken it
+    // One whose neighbour's strip has taken it is gone.
+    if (begin < end) pieces.push_back({text.substr(begin, end - begin), token->id});
     done = end;
   }
   if (done < text.size()) pieces.push_back({text.substr(done), -1});

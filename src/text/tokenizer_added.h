@@ -23,8 +23,8 @@ struct AddedToken {
 class AddedTokens {
  public:
   struct Piece {
-    std::string_view text;
-    std::int32_t id = -1;  // < 0: text between tokens
+    std::string_view text;  // of a token: with the white space that it strips
+    std::int32_t id = -1;   // < 0: text between tokens
   };
 
   // Of tokens with one content the first counts.

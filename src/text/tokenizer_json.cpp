@@ -52,7 +52,7 @@ std::int32_t read_id(const Json& value, std::string_view path) {
 void read_vocabulary(const Json& node, Vocabulary& vocabulary) {
   for (const auto& [text, value] : node.as_object()) {
     const std::int32_t id = read_id(value, "model.vocab");
-    if (!vocabulary.add(text, id)) refuse(value, "model.vocab", "id " + std::to_string(id) + " is given twice");
+    if (!vocabulary.add(text, id, text)) refuse(value, "model.vocab", "id " + std::to_string(id) + " is given twice");
   }
 }
 
@@ -145,21 +145,22 @@ void read_added_tokens(const Json& node, TokenizerModel& model) {
   std::unordered_map<std::string, int> seen;
   for (const Json& item : node.as_list()) {
     AddedToken token = read_added_token(item);
-    const std::string name = shown(token.content);
+    const std::string given = token.content;
+    const std::string name = shown(given);
+    if (token.normalized && model.normalize_nfc) token.content = nfc(given);
     if (!seen.emplace(token.content, 0).second) refuse(item, "added_tokens", name + " is given twice");
-    const std::int32_t in_model = model.vocabulary.find(token.content);
+    const std::int32_t in_model = model.vocabulary.find(given);
     const std::int32_t expected = in_model >= 0 ? in_model : next;
     if (token.id != expected) {
       refuse(item, "added_tokens",
              name + ": expected id " + std::to_string(expected) + " (what the tokenizers library gives it), got " +
                  std::to_string(token.id));
     }
-    if (in_model < 0 && !model.vocabulary.add(token.content, token.id)) {
+    if (in_model < 0 && !model.vocabulary.add(given, token.id, token.content)) {
       refuse(item, "added_tokens", name + ": id " + std::to_string(token.id) + " is taken by a token of model.vocab");
     }
     next = std::max(next, token.id + 1);
     if (token.special) model.vocabulary.mark_special(token.id);
-    if (token.normalized && model.normalize_nfc) token.content = nfc(token.content);
     (token.normalized ? normalized : raw)[token.special].push_back(std::move(token));
   }
   for (auto* tokens : {raw, normalized}) tokens[1].insert(tokens[1].end(), tokens[0].begin(), tokens[0].end());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -20,8 +21,9 @@ class Vocabulary {
  public:
   static constexpr std::int32_t kMaxId = (1 << 21) - 1;  // a hostile id must not make a table of gigabytes
 
+  // A token that decodes to `written`, in letters of the byte alphabet or, with any other letter in it, as it is.
   // False when the text or the id is taken. The id is 0 to kMaxId.
-  bool add(std::string text, std::int32_t id);
+  bool add(std::string text, std::int32_t id, const std::string& written);
   void mark_special(std::int32_t id) { tokens_.at(static_cast<std::size_t>(id)).special = true; }
 
   std::int32_t size() const { return static_cast<std::int32_t>(tokens_.size()); }  // highest id + 1
@@ -53,8 +55,17 @@ struct TokenizerModel {
   Bpe bpe{Bpe::Options{}};
   std::vector<std::int32_t> around = {kText};  // ids of the post-processor
 
-  // `text` is well-formed UTF-8.
-  std::vector<std::int32_t> encode(std::string_view text, const EncodeOptions& options) const;
+  // `text` is well-formed UTF-8. `ranges`, if any, becomes Tokenizer::Encoding::ranges.
+  std::vector<std::int32_t> encode(std::string_view text, const EncodeOptions& options,
+                                   std::vector<TextRange>* ranges = nullptr) const;
+
+ private:
+  // `text` starts at `begin` of the whole and holds no raw token.
+  void encode_between(std::string_view text, std::size_t begin, bool parse_special, std::vector<std::int32_t>& ids,
+                      std::vector<TextRange>* ranges) const;
+  // Appends the range of each token of `word`, whose piece starts at `begin`.
+  void add_word_ranges(const Pretokenizer::Word& word, std::size_t begin, std::span<const std::int32_t> ids,
+                       std::vector<TextRange>& ranges) const;
 };
 
 }  // namespace grpo::inline GRPO_ABI

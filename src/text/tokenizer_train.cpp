@@ -106,7 +106,8 @@ std::map<std::string, std::int64_t> count_words(std::span<const std::string> tex
     model.raw_tokens.split(valid, true, pieces);
     for (const AddedTokens::Piece& piece : pieces) {
       if (piece.id < 0)
-        model.pretokenizer.words(piece.text, [&](std::string_view word) { ++counts[std::string(word)]; });
+        model.pretokenizer.words(piece.text,
+                                 [&](const Pretokenizer::Word& word) { ++counts[std::string(word.bytes)]; });
     }
   }
   return counts;

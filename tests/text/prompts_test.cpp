@@ -194,6 +194,36 @@ TEST(BuildConversation, GenerationBlocksDecide) {
   EXPECT_EQ(learned(tokenizer, conversation), (std::vector<std::string>{"b<|im_end|>", "c<|im_end|>"}));
 }
 
+TEST(BuildConversation, GenerationBlocksTakeTokensThatReachIntoThem) {
+  Tokenizer::TrainOptions options;
+  options.vocab_size = 270;
+  options.special_tokens = {"<|im_end|>"};
+  const std::vector<std::string> texts = {"abcabcabc abcabcabc"};  // one token: abc
+  const Json config = Json::Object{
+      {"chat_template",
+       "{% for m in messages %}{% generation %}{% endgeneration %}{{ m.content }}{% generation %}{% if m.role == "
+       "'assistant' %}{% generation %}b{% endgeneration %}{% endif %}{% endgeneration %}c {% endfor %}"}};
+  const Tokenizer tokenizer = Tokenizer::from_json(Tokenizer::train(texts, options), config.dump());
+  const PromptBuilder builder(tokenizer, section(TemplateKind::Chat));
+  const auto conversation = builder.build_conversation(
+      row(R"({"messages": [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "a"}]})"));
+  EXPECT_EQ(tokenizer.decode(conversation.ids), "abc abc ");
+  EXPECT_EQ(learned(tokenizer, conversation), std::vector<std::string>{"abc"});
+  EXPECT_EQ(error_of([&] { builder.build_conversation(row(R"({"messages": [{"role": "user", "content": "q"}]})")); }),
+            "data.jsonl:7:1: field 'messages': expected an answer to learn, but the chat template's {% generation %} "
+            "blocks are empty");
+}
+
+TEST(BuildConversation, RaiseExceptionNamesTheRow) {
+  const Tokenizer tokenizer =
+      make_tokenizer("{% if messages[0].role == 'system' %}\n{{ raise_exception('no system turn') }}{% endif %}");
+  const PromptBuilder builder(tokenizer, section(TemplateKind::Chat));
+  const Json system =
+      row(R"({"messages": [{"role": "system", "content": "s"}, {"role": "assistant", "content": "a"}]})");
+  EXPECT_EQ(error_of([&] { builder.build_conversation(system); }), "data.jsonl:7:1: chat template:2: no system turn");
+  EXPECT_EQ(error_of([&] { builder.build(system, 0); }), "data.jsonl:7:1: chat template:2: no system turn");
+}
+
 TEST(BuildConversation, RefusesTemplatesThatRewriteHistory) {
   // Like Qwen3: thinking stays only in the last answer.
   const Tokenizer tokenizer = make_tokenizer(

@@ -128,8 +128,8 @@ TEST(TokenizerGguf, EveryNameOfWordRulesWorks) {
   };
   for (const auto& [pre, words] : cases) {
     std::vector<std::string> got;
-    read_pretokenizer(gguf_word_rules(pre, "m.gguf").pre_tokenizer).words(text, [&](std::string_view word) {
-      got.emplace_back(word);
+    read_pretokenizer(gguf_word_rules(pre, "m.gguf").pre_tokenizer).words(text, [&](const Pretokenizer::Word& word) {
+      got.emplace_back(word.bytes);
     });
     EXPECT_EQ(got, words) << pre;
   }

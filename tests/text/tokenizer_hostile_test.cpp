@@ -1,6 +1,9 @@
 // Bad tokenizer.json: each an Error that names the file and the field, never a crash or a hang.
 #include <gtest/gtest.h>
 
+#include <time.h>
+
+#include <algorithm>
 #include <functional>
 #include <random>
 
@@ -104,6 +107,13 @@ TEST(TokenizerHostile, EachMessageNamesTheField) {
          t["added_tokens"] = Json::List{added_token("<a>", 3), added_token("<a>", 4)};
        },
        "given twice"},
+      {"added twice in normal form",
+       [](Json& t) {
+         t["normalizer"] = parse_json(R"({"type": "NFC"})");
+         t["added_tokens"] = Json::List{added_token("<\u00C9>", 3), added_token("<E\u0301>", 4)};
+         for (Json& token : t["added_tokens"].as_list()) token["normalized"] = true;
+       },
+       "given twice"},
       {"added id taken",
        [](Json& t) {
          t["model"]["vocab"]["b"] = 3;  // a gap: the library would give 3 again
@@ -168,6 +178,60 @@ TEST(TokenizerHostile, ExponentialMatchIsAnError) {
   EXPECT_EQ(tokenizer.encode("aaa").size(), 3u);
   const std::string message = error_of([&] { tokenizer.encode(std::string(5000, 'a') + "b"); });
   EXPECT_NE(message.find("match limit"), std::string::npos) << message;
+}
+
+// Processor time of encoding `size` bytes of repeated `unit`: the least of some runs.
+double seconds_for(const Tokenizer& tokenizer, const std::string& unit, std::size_t size, int runs) {
+  std::string text;
+  while (text.size() < size) text += unit;
+  text += "x";
+  const auto now = [] {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  };
+  double least = 1e9;
+  for (int run = 0; run < runs; ++run) {
+    const double start = now();
+    tokenizer.encode(text);
+    least = std::min(least, now() - start);
+  }
+  return least;
+}
+
+TEST(TokenizerHostile, RunsTakeLinearTimeUnderEveryPattern) {
+  const std::string units[] = {"a",
+                               "A",
+                               "aA",
+                               " ",
+                               "\n",
+                               "\t \n",
+                               "1",
+                               "\u0301",
+                               "a\u0301\u0323",
+                               "\u4F60",
+                               "\u3000",
+                               "\U0001F44D",
+                               "\U0001F468\u200D",
+                               "'s",
+                               "!",
+                               " /",
+                               "<|im_",
+                               "<think> "};
+  std::vector<Json> trees;
+  const Json variants = golden("variants.json");
+  for (const Json& variant : variants.at("variants").as_list()) trees.push_back(variant_tree(variant));
+  const Json shapes = golden("shapes.json");
+  for (const Json& shape : shapes.at("shapes").as_list()) trees.push_back(shape.at("tree"));
+  for (const Json& tree : trees) {
+    const Tokenizer tokenizer = from_tree(tree);
+    for (const std::string& unit : units) {
+      // 16 times the text: 16 times the time if it is linear, 256 times if it is quadratic.
+      const double small = std::max(seconds_for(tokenizer, unit, 1 << 13, 5), 1e-4);
+      const double large = seconds_for(tokenizer, unit, 1 << 17, 1);
+      EXPECT_LT(large, 64 * small) << Json(unit).dump() << " under " << tree.at("pre_tokenizer").dump();
+    }
+  }
 }
 
 TEST(TokenizerHostile, StrippingIsLinear) {

@@ -64,6 +64,20 @@ TEST(Tokenizer, TheLongestAddedTokenWins) {
   EXPECT_EQ(tokenizer.encode("<a<a><a>>"), (Ids{700, 702, 701}));
 }
 
+TEST(Tokenizer, NormalizedTokensDecodeToTheirNormalForm) {
+  Json tree = base_tree();
+  const auto next = static_cast<std::int64_t>(tree.at("model").at("vocab").size());
+  tree["normalizer"] = Json::Object{{"type", "NFC"}};
+  tree["added_tokens"] = Json::List{added_token("Q\u0327\u0323", next), added_token("e\u0301", next + 1)};
+  for (Json& token : tree["added_tokens"].as_list()) token["normalized"] = true;
+  const Tokenizer tokenizer = from_tree(tree);
+  const auto id = static_cast<std::int32_t>(next);
+  EXPECT_EQ(tokenizer.encode("Q\u0323\u0327"), Ids{id});
+  // The second's normal form is one letter of the byte alphabet, which the library decodes as that byte.
+  EXPECT_EQ(tokenizer.decode(Ids{id, id + 1}), "Q\u0327\u0323\uFFFD");
+  EXPECT_EQ(tokenizer.token_id("e\u0301"), id + 1);
+}
+
 TEST(Tokenizer, InvalidUtf8BecomesReplacementCharacters) {
   // Left: bytes; right: bytes.decode("utf-8", errors="replace") of Python.
   const std::pair<std::string, std::string> cases[] = {

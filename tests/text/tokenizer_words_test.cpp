@@ -12,7 +12,7 @@ using Words = std::vector<std::string>;
 
 Words words_of(const Pretokenizer& pretokenizer, const std::string& text) {
   Words out;
-  pretokenizer.words(text, [&](std::string_view word) { out.emplace_back(word); });
+  pretokenizer.words(text, [&](const Pretokenizer::Word& word) { out.emplace_back(word.bytes); });
   return out;
 }
 
@@ -110,6 +110,20 @@ TEST(TokenizerWords, NormalizationOfTheLibrarysAge) {
       {"\U00011935\U00011930", "\U00011935\U00011930"},  // a composition of Unicode 13
   };
   for (const auto& [text, expected] : cases) EXPECT_EQ(nfc(text), expected) << text;
+}
+
+TEST(TokenizerWords, NormalizationSaysWhatItRewrote) {
+  std::vector<Rewrite> changes;
+  const std::string text = "xe\u0301y\u4F60\u212B\u597D \uAC00 \u1112\u1161z";
+  const std::string normal = nfc(text, &changes);
+  EXPECT_EQ(normal, "x\u00E9y\u4F60\u00C5\u597D \uAC00 \uD558z");
+  ASSERT_EQ(changes.size(), 3u);
+  const char* from[] = {"e\u0301", "\u212B", "\u1112\u1161"};
+  const char* to[] = {"\u00E9", "\u00C5", "\uD558"};
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(text.substr(changes[i].from, changes[i].to - changes[i].from), from[i]);
+    EXPECT_EQ(normal.substr(changes[i].begin, changes[i].end - changes[i].begin), to[i]);
+  }
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the binary seeds: small valid GGUF and safetensors files."""
+"""Writes the binary seeds: small valid GGUF and safetensors files, and frames of reward workers."""
 import json
 import os
 import struct
@@ -74,3 +74,15 @@ for dtype, shape, size in (("F32", [2, 3], 24), ("BF16", [4], 8), ("I64", [], 8)
     data += bytes(size)
 header = json.dumps(header).encode()
 write("safetensors/types.safetensors", struct.pack("<Q", len(header)) + header + data)
+
+
+def frame(*values):
+    return b"".join(text(v) if isinstance(v, str) else struct.pack("<d" if isinstance(v, float) else "<Q", v)
+                    for v in values)
+
+
+ids = struct.pack("<Q3i", 12, 1, 2, 3)
+write("wire/answer.bin", frame("1 + 1 = ", 2, "system", "Add.", "user", "1 + 1", "<think>2</think>2") + ids
+      + frame(1, 1, "2", '{"prompt": "1 + 1 = ", "answer": 2}', 7, 0, 0))
+write("wire/declaration.bin", frame("brevity", "Short is good.", 0, 1, 1, 2, 1, "limit", "most words", 0, "20", 0.0, 100.0,
+                                    3, "mode", "how", 1, "null", float("-inf"), float("inf")))

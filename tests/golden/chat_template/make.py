@@ -1,10 +1,14 @@
-"""Writes cases.json: what transformers renders, for tests/text/chat_template_test.cpp.
+"""Writes cases.json, what transformers renders, and masks.json, its assistant masks, for tests/text.
 
     python make.py TOKENIZERS    # a folder with qwen3/ and deepseek_v3/ (tokenizer.json and tokenizer_config.json)
 
 Conversations, variables and special tokens are named once; a case names them, with a template (of a model, or its
 `source`), `prompt` (add_generation_prompt) and `expected`, null where transformers fails. smollm2.jinja is the template of SmolLM2-135M-Instruct (Apache-2.0).
+The masks are those of small tokenizers (a variant of ../tokenizer/variants.json) and of the models'; where a block ends
+in a character of several tokens, or begins or ends with white space that a tokenizer's offsets leave out, transformers'
+masks have gaps or run over; no case here does.
 """
+import importlib.util
 import json
 import pathlib
 import sys
@@ -14,6 +18,9 @@ from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 HERE = pathlib.Path(__file__).parent
+spec = importlib.util.spec_from_file_location("make_tokenizers", HERE.parent / "tokenizer" / "make.py")
+small_tokenizers = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(small_tokenizers)
 
 
 def user(text):
@@ -150,6 +157,59 @@ FEATURES = [
     "x{% break %}",
 ]
 
+# Templates with {% generation %} blocks.
+MARKED = {
+    "chatml": "{%- for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{%- if m.role == 'assistant' %}"
+              "{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{%- else %}{{ m.content + '<|im_end|>' }}"
+              "{%- endif %}{{ '\\n' }}{%- endfor %}",
+    "inside a macro": "{% macro turn(m) %}{{ m.role }}: {% endmacro %}{% for m in messages %}{{ turn(m) }}"
+                      "{% if m.role == 'assistant' %}{% generation %}\n{% if m.content %}{{ m.content }}{% endif %}<|im_end|>"
+                      "{% endgeneration %}\n{% else %}{{ m.content }}{% endif %}{% endfor %}",
+    "last answer": "{% for m in messages %}{% if loop.last and m.role == 'assistant' %}{% generation %}{{ m.content }}!"
+                   "{% endgeneration %}{% else %}{{ m.content }}<think>{% endif %}{% endfor %}",
+    # Tokens reach over both edges.
+    "glued": "{% for m in messages %}{% if m.role == 'assistant' %}a{% generation %}{{ m.content }}aa{% endgeneration %}th"
+             "{% else %}e {{ m.content }}q{% endif %}{% endfor %}",
+}
+ANSWERS = {
+    "plain": [system("Be brief."), user("the quick brown fox"), assistant("jumps over the lazy dog"), user("And?"),
+              assistant("the other dogs watch")],
+    "empty": [user(""), assistant(""), user("x"), assistant("")],
+    "white space": [user("a  "), assistant("  \n\n b \n x"), user(" \n"), assistant("12 345\t6")],
+    "unicode": [user("cafe\u0301 \u4f60\u597d"), assistant("e\u0301clair \U0001f44d\U0001f3fd nai\u0308ve \u1112\u1161\u11ab \u2161 x"),
+                user("\u0301\u0327"), assistant("\u4e16\u754c A\u030a\u0327 \U0001f469\u200d\U0001f467 done")],
+    "added tokens": [user("<think>"), assistant("<think>so</think> it is<|im_end"), user("<|im_end|>"), assistant("ok")],
+}
+
+
+def masks(tokenizers):
+    """Runs of the mask: how many 0s, then how many 1s, and so on."""
+    base = small_tokenizers.make_base()
+    variants = {name: small_tokenizers.variant(base, changes, added)
+                for name, changes, added in small_tokenizers.VARIANTS if name in ("smollm", "qwen2", "deepseek")}
+    loaded = {name: (lambda t, tree=tree: PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(tree)),
+                                                                  chat_template=t)) for name, tree in variants.items()}
+    cases = []
+    for name in ("smollm", "qwen2", "deepseek", "model qwen3", "model deepseek_v3"):
+        for marked, source in MARKED.items():
+            if name in loaded:
+                tokenizer = loaded[name](source)
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(f"{tokenizers}/{name.split()[1]}")
+                tokenizer.chat_template = source
+            for answers, messages in ANSWERS.items():
+                if marked == "glued" and answers in ("empty", "white space"):
+                    continue
+                out = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+                runs, last = [0], 0
+                for bit in out["assistant_masks"]:
+                    if bit != last:
+                        runs.append(0)
+                    runs[-1] += 1
+                    last = bit
+                cases.append({"tokenizer": name, "template": marked, "messages": answers, "runs": runs})
+    return {"templates": MARKED, "messages": ANSWERS, "cases": cases}
+
 
 def render(tokenizer, messages, prompt, variables):
     try:
@@ -185,6 +245,8 @@ def main(tokenizers):
                for name, tokenizer in models.items()}
     out = {"special": special, "variables": variables, "conversations": conversations, "cases": cases}
     (HERE / "cases.json").write_text(json.dumps(out, ensure_ascii=False, indent=0) + "\n")
+    (HERE / "masks.json").write_text(json.dumps(masks(tokenizers), ensure_ascii=True, separators=(",", ":")) + "\n")
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -2,8 +2,9 @@
 
     make.py [--qwen3 FOLDER] [--deepseek-v3 FOLDER] [--smollm2 FOLDER]
 
-Writes base.json (a small trained tokenizer), variants.json (what changes to it do to TEXTS), trained.json (what
-Tokenizer::train must give) and, for the folders given, real.json (ids of TEXTS under full-size tokenizers).
+Writes base.json (a small trained tokenizer), variants.json (what changes to it do to TEXTS), shapes.json (whole small
+tokenizers of the shape of published ones that cannot be had here), trained.json (what Tokenizer::train must give) and,
+for the folders given, real.json (ids of TEXTS under full-size tokenizers).
 The SmolLM2 folder holds Tokenizer::files() of its GGUF.
 """
 import argparse
@@ -12,7 +13,7 @@ import copy
 import json
 import os
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -48,9 +49,15 @@ LLAMA = QWEN.replace(r"\p{N}|", r"\p{N}{1,3}|")
 DEEPSEEK = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^" + "\r\n" + r"\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
             r"| ?[\p{P}\p{S}]+[" + "\r\n" + r"]*|\s*[\r\n]+|\s+(?!\S)|\s+").replace('\\"', '"')
 
+# o200k, of GPT-4o and GPT-OSS.
+SUFFIX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+O200K = (r"[^\r\n\p{L}\p{N}]?" + UPPER + "*" + LOWER + "+" + SUFFIX + r"|[^\r\n\p{L}\p{N}]?" + UPPER + "+" + LOWER + "*" + SUFFIX
+         + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 
-def byte_level(use_regex=True, prefix=False):
-    return {"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": True, "use_regex": use_regex}
+
+def byte_level(use_regex=True, prefix=False, trim=True):
+    return {"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": trim, "use_regex": use_regex}
 
 
 def split(pattern, behavior="Isolated", invert=False, kind="Regex"):
@@ -94,7 +101,18 @@ VARIANTS = [
         split(" ", "MergedWithNext", kind="String"), split(r"[\p{P}\p{S}]", "MergedWithPrevious"),
         split(r"\n", "Removed"), split(r"[aeiou]+", "Contiguous", True), {"type": "Digits", "individual_digits": False},
         byte_level(False, True))}, []),
+    ("inverted", {"pre_tokenizer": sequence(
+        split("the", "MergedWithPrevious", True, "String"), split(r"[\p{L}\p{N}]+", "MergedWithNext", True),
+        split(r"[^\r\n]+", "Removed", True), split("aa", "Isolated", True, "String"), split(r"\s", "Contiguous"),
+        {"type": "Digits", "individual_digits": True}, byte_level(True, False, False))}, CHAT),
+    ("removed", {"pre_tokenizer": sequence(split(" ", "Removed", kind="String"), split(r"\p{M}|\p{So}", "Removed"),
+                                           byte_level(False, True)), "normalizer": {"type": "NFC"}}, []),
+    ("neighbours", {"pre_tokenizer": sequence(split(r"\p{L}+", "MergedWithNext"), split(r"\s+", "MergedWithPrevious", True),
+                                              byte_level(True, True, False))},
+     [token("<s>", special=True, normalized=True, lstrip=True), token("\u00e9c", normalized=True, rstrip=True),
+      token("word", lstrip=True, rstrip=True, single_word=True, special=True), token(" jump", normalized=True)]),
     ("unk", {"model.unk_token": "a", "model.fuse_unk": True, "drop": "\u0120bde\u0101"}, []),
+    ("unk not fused", {"model.unk_token": "a", "model.fuse_unk": False, "drop": "\u0120bde\u0101"}, []),
     ("dropped", {"drop": "\u0120bde\u0101"}, []),
 ]
 
@@ -119,10 +137,10 @@ def variant(base, changes, added):
     return tree
 
 
-def rows(tree):
+def rows(tree, texts):
     tokenizer = Tokenizer.from_str(json.dumps(tree))
     out = []
-    for text in TEXTS:
+    for text in texts:
         ids = tokenizer.encode(text, add_special_tokens=False).ids
         row = {"ids": ids, "text": tokenizer.decode(ids, skip_special_tokens=False)}
         extras = {"with_special": tokenizer.encode(text).ids,
@@ -143,6 +161,51 @@ def make_base():
                                   show_progress=False)
     tokenizer.train_from_iterator(CORPUS, trainer)
     return json.loads(tokenizer.to_str())
+
+
+def of_shape(pattern, words, special, bos=None, **model):
+    """A small tokenizer trained on CORPUS with `pattern`; `words` are tokens that no merge makes."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(CORPUS, trainers.BpeTrainer(
+        vocab_size=560, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    tree = json.loads(tokenizer.to_str())
+    vocab = tree["model"]["vocab"]
+    for word in words:
+        assert word not in vocab
+        vocab[word] = len(vocab)
+    tree["model"].update(model)
+    tree["added_tokens"] = [dict(token(t, special=True), id=len(vocab) + i) for i, t in enumerate(special)]
+    tree["post_processor"] = byte_level(False, False)
+    if bos:
+        begin = {"SpecialToken": {"id": bos, "type_id": 0}}
+        a, b = ({"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB"))
+        again = {"SpecialToken": {"id": bos, "type_id": 1}}
+        tree["post_processor"] = {"type": "Sequence", "processors": [byte_level(True, True, False), {
+            "type": "TemplateProcessing", "single": [begin, a], "pair": [begin, a, again, b],
+            "special_tokens": {bos: {"id": bos, "ids": [len(vocab) + special.index(bos)], "tokens": [bos]}}}]}
+    return tree
+
+
+def make_shapes():
+    llama = ["<|begin_of_text|>", "<|end_of_text|>", "<|finetune_right_pad_id|>", "<|start_header_id|>",
+             "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>", "<|python_tag|>"]
+    oss = ["<|startoftext|>", "<|endoftext|>", "<|reserved_200000|>", "<|return|>", "<|constrain|>", "<|channel|>",
+           "<|start|>", "<|end|>", "<|message|>", "<|call|>"]
+    cut = [t.replace("<s>", "<|begin_of_text|>").replace("<mask>", "<|channel|>") for t in TEXTS] + [
+        "it'S HTTPServer's parseJSON don't DON'T \u01c5ungla I\u2019m", "a/b//c/\r\n/d ://\n\n", "123456 7'8's",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>",
+        "<|start|>assistant<|channel|>final<|message|>quick brown<|return|>", " jumps jumps\njumps"]
+    shapes = {
+        # Words that no merge makes: only ignore_merges finds them.
+        "llama3": of_shape(LLAMA, ["\u0120Hello", "\u0120jumps", "wordword"], llama, "<|begin_of_text|>",
+                           ignore_merges=True),
+        "gpt-oss": of_shape(O200K, ["\u0120Hello", "\u0120jumps"], oss),
+    }
+    return {"texts": cut, "shapes": [{"name": name, "tree": tree, "rows": rows(tree, cut)}
+                                     for name, tree in shapes.items()]}
 
 
 def train(texts, vocab_size, special, atomic, split_digits, alphabet):
@@ -249,8 +312,9 @@ def main():
         tree = variant(base, changes, added)
         del tree["model"]["vocab"], tree["model"]["merges"]
         variants.append({"name": name, "tree": tree, "drop": changes.get("drop", ""),
-                         "rows": rows(variant(base, changes, added))})
+                         "rows": rows(variant(base, changes, added), TEXTS)})
     write("variants.json", {"texts": TEXTS, "variants": variants})
+    write("shapes.json", make_shapes())
     write("trained.json", make_trained())
     path = os.path.join(HERE, "real.json")
     ids = json.load(open(path)) if os.path.exists(path) else {}
