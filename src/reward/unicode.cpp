@@ -70,6 +70,12 @@ bool is_mark(std::int32_t code) {
   return category >= UTF8PROC_CATEGORY_MN && category <= UTF8PROC_CATEGORY_ME;
 }
 
+bool is_number(std::int32_t code) {
+  if (code < 0x80) return code >= '0' && code <= '9';
+  const auto category = utf8proc_category(code);
+  return category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO;
+}
+
 std::size_t count_characters(std::string_view text) {
   std::size_t count = 0;
   for (std::size_t i = 0; i < text.size(); i += code_point_at(text, i).length) ++count;
