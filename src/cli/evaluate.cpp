@@ -4,6 +4,9 @@
 #include <grpo/pipeline.h>
 #include <unistd.h>
 
+#include <map>
+#include <optional>
+
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/json_lines.h"

@@ -15,10 +15,14 @@ bool is_ideograph(std::int32_t code) {
   return script == Script::Han || script == Script::Kana;
 }
 
-// Whether the next visible character from `position` on is a digit.
-bool digit_follows(std::string_view text, std::size_t position) {
-  const std::size_t next = text.find_first_not_of(kSpace, position);
-  return next != std::string_view::npos && is_number(code_point_at(text, next).value);
+// Whether the character at `i` stands for arithmetic: a sign beside a digit (`after_digit`: behind one), not doubled as
+// in "**bold**" and "--".
+bool is_sign(std::string_view text, std::size_t i, bool after_digit) {
+  const char sign = text[i];
+  if (kSigns.find(sign) == std::string_view::npos) return false;
+  if ((i > 0 && text[i - 1] == sign) || (i + 1 < text.size() && text[i + 1] == sign)) return false;
+  const std::size_t next = text.find_first_not_of(kSpace, i + 1);
+  return after_digit || (next != std::string_view::npos && is_number(code_point_at(text, next).value));
 }
 
 }  // namespace
@@ -37,8 +41,7 @@ std::vector<std::string> words_of(std::string_view raw) {
     const std::size_t next = i + point.length;
     const std::string_view character = text.substr(i, point.length);
     const bool is_digit = is_number(point.value);
-    const bool is_alone = is_ideograph(point.value) || (kSigns.find(character) != std::string_view::npos &&
-                                                        (after_digit || digit_follows(text, next)));
+    const bool is_alone = is_ideograph(point.value) || is_sign(text, i, after_digit);
     if (is_alone || !(is_digit || is_letter(point.value) || is_mark(point.value))) {
       end_word(i);
       if (is_alone) words.emplace_back(character);

@@ -8,8 +8,8 @@
 namespace grpo::inline GRPO_ABI {
 
 // Runs of letters, marks and digits with case and full-width forms folded; everything else separates. Words of their
-// own are each Han or kana character, and + - * / ^ % = < > beside a digit: "3+4" and "3-4" are two problems,
-// "well-known" and "well known" are one. Linear time.
+// own are each Han or kana character, and + - * / ^ % = < > beside a digit, not doubled: "3+4" and "3-4" are two
+// problems, "well-known" and "well known" are one. Linear time.
 std::vector<std::string> words_of(std::string_view text);
 
 }  // namespace grpo::inline GRPO_ABI

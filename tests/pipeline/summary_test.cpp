@@ -41,15 +41,15 @@ class Summary : public ::testing::Test {
     group.prompt.answer = reference;
     group.absent = {0};
     request_.num_generations = static_cast<int>(draws.size());
-    std::vector<std::shared_ptr<const RewardInput::Data>> inputs;
+    std::vector<std::vector<std::shared_ptr<const RewardInput::Data>>> inputs(1);
     for (const Draw& draw : draws) {
       Completion& completion = group.completions.emplace_back();
       completion.text = draw.text;
       completion.ids.assign(static_cast<std::size_t>(draw.length), 1);
       completion.finish_reason = draw.finish_reason;
-      inputs.push_back(reward_input(group, completion, rewards_, request_));
+      inputs[0].push_back(reward_input(group, completion, rewards_, request_));
     }
-    const std::vector<GroupScores> scores = rewards_.score(std::vector{inputs}, true);
+    const std::vector<GroupScores> scores = rewards_.score(inputs, true);
     for (const std::vector<Verdict>& verdicts : scores[0].verdicts) group.rewards.push_back({verdicts[0].score});
   }
   void add_answers(const std::string& reference, const std::vector<std::string>& answers) {

@@ -31,6 +31,7 @@ TEST(Words, TellSumsApart) {
   EXPECT_EQ(words("$3 \\times 4$"), words("3\u00d74"));
   EXPECT_EQ(words("x - y = -2, 5% <b>"), "x|y|-|2|5|%|b");
   EXPECT_EQ(words("\u00bd"), "1|/|2");
+  EXPECT_EQ(words("**48** -- 3 => 2 <= 1"), "48|3|=|>|2|<|=|1");
 }
 
 TEST(Words, OfChineseAndJapaneseAreCharacters) {
