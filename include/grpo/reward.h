@@ -124,7 +124,7 @@ class GRPO_API Reward {
   virtual RewardRange range() const { return {}; }
   // Complains (throws) about a row that it could never score; called when a dataset loads.
   virtual void check_row(const Json& /*row*/, const std::optional<std::string>& /*reference*/) const {}
-  // The answer that it reads out of a completion, for majority votes; null: none. By default final_answer().
+  // What it reads as the answer, for votes: equal answers in one spelling; null: none. By default final_answer().
   virtual std::optional<std::string> answer(const RewardInput& input) const;
 };
 

@@ -2,19 +2,15 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
-#include <map>
+#include <unordered_set>
 
 #include <grpo/pipeline.h>
 
+#include "pipeline/summary.h"
 #include "train/rollouts.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
-
-constexpr std::size_t kFirstSamples = 8;
 
 std::size_t deciding_reward(const RewardSet& rewards, const std::string& name) {
   GRPO_CHECK(rewards.size() > 0, "evaluate: expected at least one reward, got none");
@@ -23,71 +19,21 @@ std::size_t deciding_reward(const RewardSet& rewards, const std::string& name) {
   throw Error(fmt::format("evaluate: no reward is called \"{}\"", name));
 }
 
-// By which reward a draw is right, and what it reads as the draw's answer.
-struct Decider {
-  const RewardSet& rewards;
-  std::size_t reward = 0;
-  const SampleAndScore& request;
-
-  bool is_right(const RolloutGroup& group, std::size_t draw) const { return group.rewards[draw][reward] >= 1.0; }
-  std::optional<std::string> answer(const RolloutGroup& group, std::size_t draw) const {
-    return rewards.answer(reward, reward_input(group, group.completions[draw], rewards, request));
-  }
-};
-
-// The draw with the answer most draws agree on, the first seen among equals; draws without an answer do not vote.
-std::optional<std::size_t> majority(const RolloutGroup& group, const Decider& decider) {
-  std::map<std::string, std::pair<int, std::size_t>> votes;  // answer -> (count, first draw)
-  for (std::size_t c = 0; c < group.completions.size(); ++c) {
-    const std::optional<std::string> answer = decider.answer(group, c);
-    if (!answer || answer->empty()) continue;
-    auto [it, is_new] = votes.try_emplace(*answer, 0, c);
-    ++it->second.first;
-  }
-  std::optional<std::size_t> best;
-  int best_count = 0;
-  for (const auto& [answer, vote] : votes)
-    if (vote.first > best_count || (vote.first == best_count && vote.second < *best)) {
-      best_count = vote.first;
-      best = vote.second;
-    }
-  return best;
-}
-
-// Adds one prompt's draws; returns the share that is right.
-double add_group(const RolloutGroup& group, const Decider& decider, Evaluation& sum) {
-  std::int64_t right = 0;
-  for (std::size_t c = 0; c < group.completions.size(); ++c) {
-    right += decider.is_right(group, c) ? 1 : 0;
-    sum.mean_length += static_cast<double>(group.completions[c].ids.size());
-    sum.truncated += group.completions[c].finish_reason == FinishReason::Length ? 1 : 0;
-  }
-  const auto n = static_cast<std::int64_t>(group.completions.size());
-  sum.pass_at_k += pass_at_k(n, right, n);
-  const std::optional<std::size_t> vote = majority(group, decider);
-  sum.cons_at_k += vote && decider.is_right(group, *vote) ? 1 : 0;
-  return static_cast<double>(right) / static_cast<double>(n);
-}
-
 }  // namespace
-
-double pass_at_k(std::int64_t n, std::int64_t c, std::int64_t k) {
-  GRPO_CHECK(n >= 1 && c >= 0 && c <= n && k >= 1 && k <= n,
-             fmt::format("pass_at_k: expected 0 <= c <= n and 1 <= k <= n, got n {}, c {}, k {}", n, c, k));
-  if (n - c < k) return 1.0;
-  double none_right = 1.0;  // C(n-c, k) / C(n, k)
-  for (std::int64_t i = n - c + 1; i <= n; ++i) none_right *= 1.0 - static_cast<double>(k) / static_cast<double>(i);
-  return 1.0 - none_right;
-}
 
 Evaluation evaluate(const CausalLM& model, const Tokenizer& tokenizer, const Dataset& dataset, const DataSection& data,
                     RewardSet& rewards, const EvaluationOptions& options) {
   GRPO_CHECK(options.k >= 1, fmt::format("evaluate: expected k >= 1, got {}", options.k));
   const std::size_t reward = deciding_reward(rewards, options.reward);
   const Player player{model, tokenizer, rewards};
-  const PromptSet prompts = load_prompts(player, data, dataset, options.max_new_tokens, options.max_prompts);
+  std::vector<Prompt> prompts =
+      load_prompts(player, data, dataset, options.max_new_tokens, options.max_prompts).prompts;
+  const std::unordered_set<std::uint64_t> leave_out(options.leave_out.begin(), options.leave_out.end());
+  const auto num_left_out = static_cast<std::int64_t>(
+      std::erase_if(prompts, [&](const Prompt& prompt) { return leave_out.count(prompt.row) > 0; }));
+  GRPO_CHECK(!prompts.empty(), fmt::format("evaluate: each of the {} prompts is to be left out", num_left_out));
   SampleAndScore request;
-  for (const Prompt& prompt : prompts.prompts) request.prompts.push_back(&prompt);
+  for (const Prompt& prompt : prompts) request.prompts.push_back(&prompt);
   request.num_generations = options.k;
   request.sampling.temperature = options.temperature;
   request.sampling.max_new_tokens = options.max_new_tokens;
@@ -106,25 +52,8 @@ Evaluation evaluate(const CausalLM& model, const Tokenizer& tokenizer, const Dat
   std::erase_if(groups, [&](const RolloutGroup& group) { return group.absent[reward] != 0; });
   GRPO_CHECK(!groups.empty(), fmt::format("evaluate: reward {} applies to none of the prompts", rewards.name(reward)));
 
-  Evaluation result;
-  result.n = static_cast<std::int64_t>(groups.size());
-  result.k = options.k;
-  std::vector<double> shares;
-  const Decider decider{rewards, reward, request};
-  for (const RolloutGroup& group : groups) shares.push_back(add_group(group, decider, result));
-  const auto n = static_cast<double>(result.n);
-  double squares = 0;
-  for (double share : shares) result.pass_at_1 += share;
-  result.pass_at_1 /= n;
-  for (double share : shares) squares += (share - result.pass_at_1) * (share - result.pass_at_1);
-  result.standard_error = result.n > 1 ? std::sqrt(squares / (n - 1) / n) : 0.0;
-  result.pass_at_k /= n;
-  result.cons_at_k /= n;
-  result.mean_length /= n * options.k;
-  result.truncated /= n * options.k;
-  for (std::size_t g = 0; g < std::min(kFirstSamples, groups.size()); ++g)
-    result.first_samples.push_back(
-        {groups[g].prompt.text, groups[g].completions[0].text, groups[g].rewards[0][reward]});
+  Evaluation result = summarise(groups, rewards, reward, request);
+  result.left_out = num_left_out;
   return result;
 }
 

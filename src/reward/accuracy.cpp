@@ -49,8 +49,13 @@ class Accuracy final : public Reward {
             "answer " + shown(*extracted) + ", reference " + shown(input.reference())};
   }
 
+  // Equal numbers have one spelling; "x =" before them and "%" after them do not count, as neither would keep one from
+  // being right where the other is the reference.
   std::optional<std::string> answer(const RewardInput& input) const override {
-    return extract_answer(input.segments(), extract_);
+    const std::optional<std::string> extracted = extract_answer(input.segments(), extract_);
+    const Answer read = parse_answer(extracted ? *extracted : "");
+    if (read.number) return lowest_terms(read.number->value);
+    return read.text.empty() ? std::nullopt : std::optional(read.text);
   }
 
   void check_row(const Json& row, const std::optional<std::string>& reference) const override {

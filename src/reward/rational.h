@@ -23,6 +23,10 @@ struct Rational {
 constexpr std::size_t kMaxFractionDigits = 4096;
 bool equal(const Rational& a, const Rational& b);
 
+// "-3/4": the same text for equal values, as long as numerator and denominator have at most 18 digits as they are
+// written; longer ones are equal when they are written with the same digits.
+std::string lowest_terms(const Rational& r);
+
 struct ParsedNumber {
   Rational value;
   bool is_percent = false;  // "5%": value 5

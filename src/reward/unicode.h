@@ -18,6 +18,7 @@ bool is_white_space(std::int32_t code);     // Unicode White_Space
 bool is_format_control(std::int32_t code);  // category Cf: zero-width and bidirectional marks, byte order mark
 bool is_letter(std::int32_t code);          // categories L*
 bool is_mark(std::int32_t code);            // categories M*: accents and vowel signs that belong to a letter
+bool is_number(std::int32_t code);          // categories N*
 
 std::size_t count_characters(std::string_view text);
 // Characters outside White_Space and Cf.

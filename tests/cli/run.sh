@@ -6,3 +6,4 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$root/examples/tiny_model.sh" "$1" "$work/tiny"
 python3 "$root/tests/cli/check.py" "$1" "$work/tiny"
+python3 "$root/tests/cli/check_evaluate.py" "$1" "$work/tiny"

@@ -10,21 +10,6 @@
 namespace grpo::testing {
 namespace {
 
-TEST(PassAtK, HasTheValuesWorkedOutByHand) {
-  EXPECT_EQ(pass_at_k(1, 0, 1), 0);
-  EXPECT_EQ(pass_at_k(1, 1, 1), 1);
-  EXPECT_DOUBLE_EQ(pass_at_k(10, 3, 1), 0.3);
-  EXPECT_DOUBLE_EQ(pass_at_k(4, 1, 2), 0.5);                 // 1 - C(3,2) / C(4,2)
-  EXPECT_DOUBLE_EQ(pass_at_k(5, 2, 3), 0.9);                 // 1 - C(3,3) / C(5,3)
-  EXPECT_DOUBLE_EQ(pass_at_k(16, 4, 8), 1 - 495.0 / 12870);  // C(12,8), C(16,8)
-  EXPECT_EQ(pass_at_k(5, 3, 3), 1);
-  EXPECT_EQ(pass_at_k(7, 0, 7), 0);
-  EXPECT_NEAR(pass_at_k(100000, 1, 500), 0.005, 1e-12);
-  for (const auto& [n, c, k] :
-       std::vector<std::array<std::int64_t, 3>>{{0, 0, 1}, {3, 4, 1}, {3, -1, 1}, {3, 1, 0}, {3, 1, 4}})
-    error_of([&, n = n, c = c, k = k] { pass_at_k(n, c, k); });
-}
-
 // A reward whose answers the test knows: a function of the row's number and of the completion.
 class Known final : public Reward {
  public:
@@ -148,6 +133,53 @@ TEST_F(Evaluate, TheMajorityAnswersForItsPrompt) {
   const Evaluation without =
       run([&](std::int64_t row, const RewardInput& in) { return agrees(row, in) ? 0.0 : 1.0; }, options);
   EXPECT_EQ(without.cons_at_k, 0);
+}
+
+// The chance of each prompt's first token, from the model itself, against the share of draws that took it.
+TEST_F(Evaluate, FindsTheChanceThatTheModelGives) {
+  const auto is_right = [](std::int32_t id) { return id % 5 == 0; };
+  double expected = 0, variance = 0;
+  const PromptBuilder builder(tokenizer_, data_);
+  constexpr int kDraws = 400;
+  for (std::size_t i = 0; i < dataset_->size(); ++i) {
+    const std::vector<std::int32_t> ids = builder.build(dataset_->row(i), i).ids;
+    const at::NoGradGuard no_grad;
+    const at::Tensor last = model_.forward(separate_sequences({ids})).slice(0, -1);
+    const at::Tensor chances = logits(last, model_.head())[0].to(at::kDouble).softmax(0);
+    double right = 0;
+    for (std::int32_t id = 0; id < chances.size(0); ++id) right += is_right(id) ? chances[id].item<double>() : 0;
+    expected += right / 10;
+    variance += right * (1 - right) / kDraws / 100;
+  }
+  const Evaluation result =
+      run([&](std::int64_t, const RewardInput& input) { return is_right(input.token_ids()[0]) ? 1.0 : 0.0; },
+          {.k = kDraws, .max_new_tokens = 1});
+  EXPECT_NEAR(result.pass_at_1, expected, 4 * std::sqrt(variance));
+  EXPECT_LT(4 * std::sqrt(variance), 0.03);
+  EXPECT_EQ(result.mean_length, 1);
+}
+
+TEST_F(Evaluate, LeavesRowsOutWithoutChangingTheOthers) {
+  const Known::Judge judge = [](std::int64_t, const RewardInput& input) { return input.token_ids()[0] % 2; };
+  const EvaluationOptions options{.k = 6, .max_new_tokens = 4};
+  const Evaluation all = run(judge, options);
+  EvaluationOptions fewer = options;
+  fewer.leave_out = {0, 4, 9, 77};
+  const Evaluation some = run(judge, fewer);
+  EXPECT_EQ(all.left_out, 0);
+  EXPECT_EQ(some.left_out, 3);
+  EXPECT_EQ(some.n, 7);
+  ASSERT_EQ(some.problems.size(), 7u);
+  for (const Evaluation::Problem& problem : some.problems) {
+    EXPECT_TRUE(problem.row != 0 && problem.row != 4 && problem.row != 9);
+    EXPECT_EQ(problem.pass_at_1, all.problems.at(problem.row).pass_at_1);
+  }
+  EXPECT_EQ(compare(all, some).n, 7);
+  EXPECT_EQ(compare(all, some).better + compare(all, some).worse, 0);
+  fewer.max_prompts = 5;
+  EXPECT_EQ(run(judge, fewer).n, 3);
+  fewer.leave_out = {0, 1, 2, 3, 4};
+  EXPECT_EQ(error_of([&] { run(judge, fewer); }), "evaluate: each of the 5 prompts is to be left out");
 }
 
 // Right everywhere, asked about rows up to `last` only.

@@ -293,5 +293,15 @@ TEST(Accuracy, ReadsAnswersByItsOwnExtraction) {
   EXPECT_EQ(reward_set({entry("format")}).answer(0, plain), std::nullopt);
 }
 
+TEST(Accuracy, SpellsEqualAnswersAlike) {
+  const RewardSet set = reward_set({entry("accuracy")});
+  const auto answer = [&](const std::string& text) { return set.answer(0, data("\\boxed{" + text + "}")); };
+  for (const char* text : {"1/2", "0.5", "\\frac{2}{4}", " .50 ", "x = 1/2", "$0.5$", "0.5%"})
+    EXPECT_EQ(answer(text), "1/2") << text;
+  EXPECT_EQ(answer("-3.0"), "-3");
+  EXPECT_EQ(answer("\\text{New  York}."), "new york");
+  EXPECT_EQ(answer("  "), std::nullopt);
+}
+
 }  // namespace
 }  // namespace grpo::inline GRPO_ABI
