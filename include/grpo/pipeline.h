@@ -75,8 +75,8 @@ struct ContaminatedRow {
 };
 // The held-out problems that share `n` words in a row with a text of the training data; a problem of fewer words must
 // be such a text as a whole. Case, punctuation and white space do not count; single signs of arithmetic beside a digit
-// are words; so is each Han or kana character. A problem is its prompt column, or the user's messages; training texts are
-// the prompt column, or each message that is not the system's, `completion` and the answer column, each on its own.
+// are words; so is each Han or kana character. A problem is its prompt column, or the user's messages; training texts
+// are the prompt column, or each message that is not the system's, `completion` and the answer column, each on its own.
 // Exact (no hash decides); time is that of hashing n words for each word, memory some 100 bytes for each word of the
 // held-out problems. Throws Error naming file:line of a row without a problem.
 GRPO_API std::vector<ContaminatedRow> contaminated_rows(const Dataset& held_out, const Dataset& training,
