@@ -77,14 +77,13 @@ TEST(Contamination, ReadsTheColumnsOfTheRun) {
     return Json(Json::Object{{"messages", list}});
   };
   const std::string a = numbered("a", 0, 13), b = numbered("b", 0, 13), c = numbered("c", 0, 13),
-                    s = numbered("s", 0, 13);
-  const Dataset held_out =
-      rows({chat(s, a, ""), chat(s, b, ""), chat(s, c, ""), question(numbered("d", 0, 13))}, "held-out");
-  // The same system prompt everywhere; a in a question, b in an answer, the last problem in a completion.
-  const Dataset training = rows(
-      {chat(s, a, "x"), chat(s, "x", b), Json::Object{{"question", "x"}, {"completion", "y " + numbered("d", 0, 13)}},
-       Json::Object{{"question", s}, {"comment", c}}},
-      "train");
+                    d = numbered("d", 0, 13), s = numbered("s", 0, 13), t = numbered("t", 0, 13);
+  const Dataset held_out = rows({chat(t, a, ""), chat(t, b, ""), chat(t, c, ""), question(d), question(s)}, "held-out");
+  // a in a question, b in an answer, d in a completion; system prompts and other columns do not count on either side.
+  const Dataset training =
+      rows({chat(s, a, "x"), chat(s, "x", b), Json::Object{{"question", "x"}, {"completion", "y " + d}},
+            Json::Object{{"question", t}, {"comment", c}}},
+           "train");
   EXPECT_EQ(found(contaminated_rows(held_out, training, mapping())), "0 1 3 ");
   // Texts of a row are not joined.
   const Dataset halves =
