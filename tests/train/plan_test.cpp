@@ -190,7 +190,8 @@ std::int64_t status_bytes(const std::string& name) {
   return 0;
 }
 
-// A run whose answers all reach their limit takes what was planned, within a quarter: the plan has no scratch of kernels.
+// A run whose answers all reach their limit takes what was planned, within a quarter: the plan has no scratch of
+// kernels.
 TEST_F(Plan, PeakOfARealRun) {
   ::mallopt(M_MMAP_THRESHOLD, 64 << 10);  // freed memory goes back at once: what is measured is what is in use
   const TinyRun run;
