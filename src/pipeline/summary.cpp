@@ -83,6 +83,8 @@ Evaluation summarise(std::span<const RolloutGroup> groups, const RewardSet& rewa
   result.n = static_cast<std::int64_t>(groups.size());
   result.k = request.num_generations;
   std::vector<double> shares;
+  shares.reserve(groups.size());
+  result.problems.reserve(groups.size());
   const Decider decider{rewards, reward, request};
   for (const RolloutGroup& group : groups) {
     shares.push_back(add_group(group, decider, result));

@@ -123,8 +123,8 @@ class GrpoStage final : public Stage {
   void add_failures(const std::map<std::string, RewardFailureCounts>& before, Metrics& metrics) const {
     for (const auto& [name, now] : context_.rewards.failures()) {
       const RewardFailureCounts& then = before.at(name);
-      const auto add = [&](const char* cause, std::int64_t count) {
-        if (count > 0) metrics[fmt::format("rewards/{}/{}", name, cause)] = static_cast<double>(count);
+      const auto add = [&metrics, &reward = name](const char* cause, std::int64_t count) {
+        if (count > 0) metrics[fmt::format("rewards/{}/{}", reward, cause)] = static_cast<double>(count);
       };
       add("num_missing", now.missing - then.missing);
       add("num_thrown", now.thrown - then.thrown);

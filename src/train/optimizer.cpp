@@ -25,9 +25,10 @@ double learning_rate_at(const OptimizerSection& config, std::int64_t step, std::
     case Schedule::Cosine:
       return peak *
              (config.min_lr_ratio + (1 - config.min_lr_ratio) * 0.5 * (1 + std::cos(std::numbers::pi * progress)));
-    case Schedule::Step:
-      return peak * std::pow(config.step_gamma,
-                             static_cast<double>((step - config.warmup_steps) / std::max(1, config.step_size)));
+    case Schedule::Step: {
+      const std::int64_t decays = (step - config.warmup_steps) / std::max(1, config.step_size);
+      return peak * std::pow(config.step_gamma, static_cast<double>(decays));
+    }
   }
   throw Error("learning_rate_at: unknown schedule", ErrorKind::Internal);
 }
