@@ -90,5 +90,5 @@ $control_rows
   after SFT        $(sample "$dir/sft")
   after GRPO       $(sample "$dir/grpo")
 
-files of the run: $dir (metrics: grpo/metrics.jsonl, answers: grpo/completions.jsonl, model: grpo/checkpoints)
+files of the run: $dir (to look at: grpo/report.html, metrics: grpo/metrics.jsonl, answers: grpo/completions.jsonl, model: grpo/checkpoints)
 TABLE

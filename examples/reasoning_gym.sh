@@ -54,5 +54,5 @@ chain_sum of reasoning-gym, greedy (seed $seed)
   after SFT    $(evaluate "$dir/sft" "$dir/train.jsonl")          $(evaluate "$dir/sft" "$dir/held-out.jsonl")
   after GRPO   $(evaluate "$dir/grpo" "$dir/train.jsonl")          $(evaluate "$dir/grpo" "$dir/held-out.jsonl")
 
-files of the run: $dir (metrics: grpo/metrics.jsonl, answers: grpo/completions.jsonl, model: grpo/checkpoints)
+files of the run: $dir (to look at: grpo/report.html, metrics: grpo/metrics.jsonl, answers: grpo/completions.jsonl, model: grpo/checkpoints)
 TABLE

@@ -47,5 +47,5 @@ held-out one-digit additions, $draws draws each at temperature 1
   before   $(percent "$before")
   after    $(percent "$after")
 
-files: $dir (run: grpo, Hugging Face folder: exported, accuracies: before.json and after.json)
+files: $dir (run: grpo, to look at: grpo/report.html, Hugging Face folder: exported, accuracies: before.json and after.json)
 TABLE
