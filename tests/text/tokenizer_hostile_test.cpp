@@ -228,7 +228,8 @@ TEST(TokenizerHostile, RunsTakeLinearTimeUnderEveryPattern) {
     for (const std::string& unit : units) {
       // 16 times the text: 16 times the time if it is linear, 256 times if it is quadratic.
       const double small = std::max(seconds_for(tokenizer, unit, 1 << 12, 5), 1e-4);
-      const double large = seconds_for(tokenizer, unit, 1 << 16, 1);
+      double large = seconds_for(tokenizer, unit, 1 << 16, 1);
+      if (large >= 64 * small) large = seconds_for(tokenizer, unit, 1 << 16, 5);  // another process in the way
       EXPECT_LT(large, 64 * small) << Json(unit).dump() << " under " << tree.at("pre_tokenizer").dump();
     }
   }
