@@ -199,6 +199,7 @@ void tell_apart(std::vector<RunRecord>& runs) {
 void write_report(const std::vector<std::string>& folders, const std::string& path) {
   GRPO_CHECK(!folders.empty(), "report: expected the folder of at least one run");
   std::vector<RunRecord> runs;
+  runs.reserve(folders.size());
   for (const std::string& folder : folders) runs.push_back(read_run(folder));
   tell_apart(runs);
 

@@ -125,6 +125,7 @@ std::string path_of(const Frame& f, const std::vector<Point>& points, const std:
 std::string draw(const Frame& f, const Series& series) {
   const std::vector<Point> points = thinned(series.curve);
   std::vector<double> means;
+  means.reserve(points.size());
   for (const Point& point : points) means.push_back(point.mean);
   std::string svg = fmt::format(R"(<g class="c{}">)", series.colour % kColours);
   if (points.size() < series.curve.size()) {
