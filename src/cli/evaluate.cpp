@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/json_lines.h"
 #include "cli/options.h"
+#include "reward/configured.h"
 
 namespace grpo::cli {
 namespace {
@@ -84,10 +85,7 @@ void print_table(const Evaluation& before, const Evaluation& after, const Compar
 void run(Options& options) {
   set_threads(options.threads);
   const RunConfig config = load_config(options.config, {}, Command::Evaluate);
-  const ThinkMode think_mode = config.think == "required" ? ThinkMode::Required
-                               : config.think == "none"   ? ThinkMode::None
-                                                          : ThinkMode::Auto;
-  RewardSet rewards(config.rewards, config.data.template_kind, config.max_failure_fraction, think_mode, num_threads());
+  RewardSet rewards = configured_rewards(config, num_threads());
   const std::string path = resolve_model_path(options.model);
   const std::string before_path = options.before.empty() ? "" : resolve_model_path(options.before);
   const Dataset dataset = Dataset::load(options.data);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/json_lines.h"
+#include "reward/configured.h"
 
 namespace grpo::cli {
 namespace {
@@ -79,11 +80,7 @@ void print_summary(const RewardSet& rewards, const std::vector<std::vector<doubl
 
 int score(const Options& options) {
   const RunConfig config = load_config(options.config, {}, Command::Score);
-  const ThinkMode think_mode = config.think == "required" ? ThinkMode::Required
-                               : config.think == "none"   ? ThinkMode::None
-                                                          : ThinkMode::Auto;
-  RewardSet rewards(config.rewards, config.data.template_kind, config.max_failure_fraction, think_mode,
-                    std::max(1, config.threads));
+  RewardSet rewards = configured_rewards(config, std::max(1, config.threads));
   std::vector<InputRow> rows = read_rows(options.keep_going);
   // Equal consecutive `group` values form a group; a row without one stands alone.
   std::vector<std::vector<Input>> groups;
@@ -92,7 +89,7 @@ int score(const Options& options) {
   for (std::size_t r = 0; r < rows.size(); ++r) {
     if (!rows[r].error.empty()) continue;
     try {
-      Input input = input_of(rows[r].row, config, think_mode);
+      Input input = input_of(rows[r].row, config, rewards.think_mode());
       const Json* group = rows[r].row.find("group");
       if (groups.empty() || !group || !last_group || !(*group == *last_group)) {
         groups.emplace_back();

@@ -7,6 +7,7 @@
 
 #include "base/config_rules.h"
 #include "base/log.h"
+#include "reward/configured.h"
 #include "train/checkpoint.h"
 #include "train/plan.h"
 #include "train/run_folder.h"
@@ -16,12 +17,6 @@ namespace grpo::inline GRPO_ABI {
 namespace {
 
 std::atomic<bool> stop_requested{false};
-
-ThinkMode think_mode_of(const std::string& name) {
-  if (name == "required") return ThinkMode::Required;
-  if (name == "none") return ThinkMode::None;
-  return ThinkMode::Auto;
-}
 
 RunConfig checked(RunConfig config) {
   check_rules(config, Command::Train, nullptr, RewardsFrom::FileOrCode);
@@ -40,8 +35,7 @@ struct Trainer::Impl {
         policy(CausalLM::load(resolve_model_path(config.model.path), {.dtype = config.model.dtype, .trainable = true})),
         tokenizer(Tokenizer::load(
             resolve_model_path(config.model.tokenizer.empty() ? config.model.path : config.model.tokenizer))),
-        rewards(config.rewards, config.data.template_kind, config.max_failure_fraction, think_mode_of(config.think),
-                num_threads()),
+        rewards(configured_rewards(config, num_threads())),
         optimizer(policy.parameters(), config.optimizer, config.max_steps) {
     check_vocabulary(policy.config(), tokenizer);
   }
