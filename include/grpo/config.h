@@ -141,6 +141,11 @@ struct EvalSection {
   int max_prompts = 0;  // 0: all
 };
 
+struct DistributedSection {  // runs on several ranks
+  int zero_stage = 1;        // ZeRO: 1 shards the optimiser's state over ranks, 2 gradients too
+  double timeout_s = 1800;   // how long a collective waits for the other ranks
+};
+
 struct RunConfig {
   std::string name = "run";
   RunKind kind = RunKind::Grpo;
@@ -159,6 +164,7 @@ struct RunConfig {
   SftSection sft;
   OptimizerSection optimizer;
   EvalSection eval;
+  DistributedSection distributed;
   int save_every = 0;       // steps; 0: only at the end
   int log_completions = 4;  // completions of each step written to completions.jsonl per group; 0: none
 

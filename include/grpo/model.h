@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -139,6 +140,12 @@ class GRPO_API CausalLM {
   Parameter& head() const;                            // [V, D]; the embedding when tied
   const std::vector<Parameter*>& parameters() const;  // in file order, each once
   Parameter& parameter(const std::string& name) const;
+  // Parameters in groups, in the order in which backward completes their gradients: layers, the last first, then the
+  // others.
+  std::vector<std::vector<Parameter*>> backward_order() const;
+  // Called in every backward with the index of a layer's group in backward_order(), as its gradients are complete.
+  // Empty: off.
+  void on_layer_backward(std::function<void(std::size_t group)> callback);
 
   // Writes config.json, generation_config.json, the tokenizer's files as they were read, and the weights in fp32 or
   // bf16: model.safetensors or, when they take more than `max_shard_bytes`, shards with an index.

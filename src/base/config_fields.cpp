@@ -180,6 +180,16 @@ const Fields<EvalSection>& eval_fields() {
   return rows;
 }
 
+const Fields<DistributedSection>& distributed_fields() {
+  using S = DistributedSection;
+  static const Fields<S> rows = {
+      integer("zero_stage", &S::zero_stage, between(1, 2),
+              "what the ranks share out: 1 the optimiser's state, 2 gradients as well"),
+      number("timeout_s", &S::timeout_s, above(0), "seconds that a rank waits for the others before all stop"),
+  };
+  return rows;
+}
+
 const Fields<RunConfig>& run_fields() {
   using S = RunConfig;
   static const Fields<S> rows = {
@@ -202,6 +212,7 @@ const Fields<RunConfig>& run_fields() {
       section("sft", &S::sft, sft_fields(), "supervised training"),
       section("optimizer", &S::optimizer, optimizer_fields(), "AdamW and its schedule"),
       section("eval", &S::eval, eval_fields(), "evaluation inside a run"),
+      section("distributed", &S::distributed, distributed_fields(), "runs on several ranks (mpirun, srun)"),
       integer("save_every", &S::save_every, at_least(0), "steps between checkpoints; 0: only at the end"),
       integer("log_completions", &S::log_completions, at_least(0),
               "completions of each group written to completions.jsonl; 0: none"),

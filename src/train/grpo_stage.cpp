@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "train/minibatches.h"
 #include "train/plan.h"
+#include "train/ranks.h"
 #include "train/stage.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -79,8 +80,9 @@ class GrpoStage final : public Stage {
   void warn_of_memory() const {
     RowLengths lengths;
     for (const Prompt& prompt : prompts_.prompts) lengths.push_back(static_cast<std::int64_t>(prompt.ids.size()));
-    const std::int64_t peak = peak_bytes(plan_bytes(context_.config, context_.policy.config(), lengths));
-    const std::int64_t held = resident_bytes(context_.config, context_.policy.config()).total();
+    const int ranks = context_.communicator.size();
+    const std::int64_t peak = peak_bytes(plan_bytes(context_.config, context_.policy.config(), lengths, ranks));
+    const std::int64_t held = resident_bytes(context_.config, context_.policy.config(), ranks).total();
     const std::int64_t left = available_memory();  // the resident part is there already
     if (left > 0 && peak - held > left)
       log::warn(
@@ -121,10 +123,11 @@ class GrpoStage final : public Stage {
 
   // Answers of this rollout without a score, by cause, where there are any.
   void add_failures(const std::map<std::string, RewardFailureCounts>& before, Metrics& metrics) const {
+    Sums counts;
     for (const auto& [name, now] : context_.rewards.failures()) {
       const RewardFailureCounts& then = before.at(name);
-      const auto add = [&metrics, &reward = name](const char* cause, std::int64_t count) {
-        if (count > 0) metrics[fmt::format("rewards/{}/{}", reward, cause)] = static_cast<double>(count);
+      const auto add = [&counts, &reward = name](const char* cause, std::int64_t count) {
+        if (count > 0) counts[fmt::format("rewards/{}/{}", reward, cause)] = static_cast<double>(count);
       };
       add("num_missing", now.missing - then.missing);
       add("num_thrown", now.thrown - then.thrown);
@@ -132,6 +135,9 @@ class GrpoStage final : public Stage {
       add("num_infrastructure", now.infrastructure - then.infrastructure);
       add("num_out_of_range", now.out_of_range - then.out_of_range);
     }
+    metrics.merge(merge_over_ranks(context_.communicator, counts, [](Sums& into, const Sums& from) {
+      for (const auto& [name, count] : from) into[name] += count;
+    }));
   }
 
   // Over the whole rollout, before it is split.
@@ -184,8 +190,21 @@ class GrpoStage final : public Stage {
 
   // ---- update -------------------------------------------------------------------------------------------------------
 
+  // This rank's answers of a minibatch.
+  std::vector<AnswerRef> own_answers(const std::vector<AnswerRef>& all) const {
+    std::vector<std::int64_t> tokens;
+    std::vector<std::size_t> groups;
+    for (const AnswerRef& answer : all) {
+      tokens.push_back(static_cast<std::int64_t>(answer.group->completions[answer.completion].ids.size()));
+      groups.push_back(static_cast<std::size_t>(answer.group - groups_.data()));
+    }
+    const IndexRange own = balanced_share(tokens, groups, context_.communicator);
+    return {all.begin() + static_cast<std::ptrdiff_t>(own.begin), all.begin() + static_cast<std::ptrdiff_t>(own.end)};
+  }
+
   // Sampler and trainer are one forward, so what the sampler recorded is the old log-prob at the rollout's weights.
-  std::vector<PackedBatch> pack_minibatch(const std::vector<AnswerRef>& answers, bool on_policy) {
+  std::vector<PackedBatch> pack_minibatch(const std::vector<AnswerRef>& all, bool on_policy) {
+    const std::vector<AnswerRef> answers = own_answers(all);
     PackOptions options{.mask_truncated = config_.loss.mask_truncated_completions};
     if (config_.micro_batch_tokens > 0) options.max_tokens = config_.micro_batch_tokens;
     std::vector<PackedBatch> batches = pack(answers, options);
@@ -203,13 +222,15 @@ class GrpoStage final : public Stage {
     std::array<double, 2> counts = {denominators.sequences, denominators.tokens};
     context_.communicator.all_reduce(std::span<double>(counts));
     denominators = {counts[0], counts[1]};
-    std::map<std::string, double> sums;
-    double loss_sum = 0, num_mismatched = 0;
-    for (const PackedBatch& batch : batches) {
+    Sums sums;
+    double& loss_sum = sums["loss"];
+    double& num_mismatched = sums["mismatched"];
+    passes_.run(batches.size(), [&](std::size_t i) -> at::Tensor {
+      const PackedBatch& batch = batches[i];
       const TokenLogprobs current = batch_logprobs(context_.policy, batch, config_.temperature, true);
       if (on_policy && config_.check_on_policy != CheckOnPolicy::Off)
         num_mismatched += check_on_policy(batch, current.logprobs);
-      if (denominators.tokens == 0) continue;
+      if (denominators.tokens == 0) return {};
       std::map<std::string, double> batch_sums;
       const at::Tensor loss =
           policy_loss(current.logprobs, current.entropy, loss_batch(batch), config_.loss, denominators, &batch_sums);
@@ -218,12 +239,13 @@ class GrpoStage final : public Stage {
         throw Error(fmt::format("loss: expected a finite number, got {}", value), ErrorKind::Guard);
       loss_sum += value;
       add_loss_sums(sums, batch_sums);
-      loss.backward();
-    }
+      return loss;
+    });
+    sums = merge_over_ranks(context_.communicator, sums, add_loss_sums);
     Metrics metrics = finish_loss_metrics(sums);
-    metrics["loss"] = loss_sum;
+    metrics["loss"] = sums["loss"];
     if (on_policy && config_.check_on_policy != CheckOnPolicy::Off)
-      metrics["sampling/mismatched_tokens"] = num_mismatched;
+      metrics["sampling/mismatched_tokens"] = sums["mismatched"];
     return metrics;
   }
 
@@ -250,6 +272,8 @@ class GrpoStage final : public Stage {
   PromptSet prompts_;
   RowOrder order_;
   std::optional<CausalLM> reference_;
+  BackwardPasses passes_{context_.policy, context_.optimizer, context_.communicator,
+                         context_.config.distributed.zero_stage};
   std::vector<RolloutGroup> groups_;
   std::vector<std::vector<AnswerRef>> minibatches_;
   std::size_t next_minibatch_ = 0;

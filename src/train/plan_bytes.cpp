@@ -69,7 +69,8 @@ PackedSizes largest(const std::vector<PackedSizes>& steps) {
   return most;
 }
 
-std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths) {
+std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths,
+                                    int ranks) {
   const GrpoSection& grpo = config.grpo;
   const Sizes s = sizes_of(model, config.model.dtype);
   const RowOrder order(lengths.size(), config.seed, config.data.shuffle);
@@ -86,9 +87,14 @@ std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& 
   const std::int64_t per_target = 4 + 4 + 1 + 8 + 8 + (off_policy ? 8 : 0) + (grpo.loss.beta > 0 ? 8 : 0);
   const PackedSizes batch = largest(step_sizes(config, lengths, grpo.minibatch_split));
 
+  // A rank samples its share of the prompts: at worst the longest ones.
+  std::sort(prompts.begin(), prompts.end(), std::greater<>());
+  prompts.resize((prompts.size() + static_cast<std::size_t>(ranks) - 1) / static_cast<std::size_t>(ranks));
+  const auto sampled = static_cast<std::int64_t>(prompts.size()) * grpo.num_generations;
+
   std::int64_t prefill = 0;
   for (const std::int64_t prompt : prompts) prefill += prompt;
-  prefill = std::max({std::min(prefill, kPrefillTokens), longest, num_answers});
+  prefill = std::max({std::min(prefill, kPrefillTokens), longest, sampled});
   PhaseBytes rollout{"rollout", {}}, update{"update", {}};
   rollout.parts = {{"cache", cache_bytes(s, rollout_blocks(grpo, prompts))},
                    {"forward", forward_bytes(s, prefill)},
@@ -113,27 +119,34 @@ std::int64_t PhaseBytes::total() const {
   return sum;
 }
 
-PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model) {
-  std::int64_t all = 0, matrices = 0;
+PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model, int ranks) {
+  std::int64_t all = 0, matrices = 0, pieces = 0, in_layers = 0;
   for (const WeightShape& weight : weight_shapes(model)) {
     const std::int64_t count = parameter_elements(weight.shape, config.model.dtype);
     all += count;
+    pieces += largest_piece(count, ranks);
     if (weight.shape.size() == 2) matrices += count;
+    if (weight.name.starts_with("model.layers.")) in_layers += count;
   }
+  // Stage 2: the pieces that are kept, and a layer's and the others' whole gradients during backward.
+  const bool sheds_gradients = ranks > 1 && config.distributed.zero_stage == 2;
+  const std::int64_t gradients =
+      sheds_gradients ? pieces + in_layers / model.num_layers + (all - in_layers) : (ranks > 1 ? all + pieces : all);
   const std::int64_t compute =
       config.model.dtype == DType::BFloat16 ? 2 * matrices : 0;  // fp32: the masters themselves
-  PhaseBytes resident{"resident",
-                      {{"masters", 4 * all}, {"weights", compute}, {"gradients", 4 * all}, {"moments", 8 * all}}};
+  PhaseBytes resident{
+      "resident", {{"masters", 4 * all}, {"weights", compute}, {"gradients", 4 * gradients}, {"moments", 8 * pieces}}};
   if (config.kind == RunKind::Grpo && config.grpo.loss.beta > 0)
     resident.parts.emplace_back("reference", 4 * all + compute);
   return resident;
 }
 
-std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths) {
+std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths,
+                                   int ranks) {
   const Sizes s = sizes_of(model, config.model.dtype);
   std::vector<PhaseBytes> phases;
   if (config.kind == RunKind::Grpo) {
-    phases = grpo_phases(config, model, lengths);
+    phases = grpo_phases(config, model, lengths, ranks);
   } else {
     const PackedSizes batch = sft_step_sizes(config, lengths);
     phases = {{"update", {{"activations", activation_bytes(s, batch)}, {"backward", backward_bytes(s, batch)}}}};
@@ -144,7 +157,7 @@ std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& m
         {"evaluation", {{"cache", cache_bytes(s, budget / kKvBlock)}, {"forward", forward_bytes(s, kPrefillTokens)}}});
   }
   phases.push_back({"checkpoint", {{"copies", 8 * num_parameters(model)}}});  // both moments in logical shapes
-  const PhaseBytes resident = resident_bytes(config, model);
+  const PhaseBytes resident = resident_bytes(config, model, ranks);
   for (PhaseBytes& phase : phases)
     phase.parts.insert(phase.parts.begin(), resident.parts.begin(), resident.parts.end());
   return phases;
@@ -175,8 +188,8 @@ std::int64_t available_memory() {
   return available > 0 ? std::min(available, left) : left;
 }
 
-void check_memory(const RunConfig& config, const ModelConfig& model) {
-  const PhaseBytes resident = resident_bytes(config, model);
+void check_memory(const RunConfig& config, const ModelConfig& model, int ranks) {
+  const PhaseBytes resident = resident_bytes(config, model, ranks);
   const std::int64_t available = available_memory();
   if (available <= 0 || resident.total() <= available) return;
   std::string parts;

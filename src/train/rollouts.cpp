@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/log.h"
+#include "train/ranks.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -119,24 +120,34 @@ std::shared_ptr<const RewardInput::Data> reward_input(const RolloutGroup& group,
 
 std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAndScore& request) {
   const Sampler sampler(player.model, &player.tokenizer);
-  std::vector<std::vector<Completion>> completions = sampler.generate(sample_requests(request), request.sampling);
   std::vector<RolloutGroup> groups(request.prompts.size());
-  std::vector<std::vector<std::shared_ptr<const RewardInput::Data>>> inputs(groups.size());
   for (std::size_t g = 0; g < groups.size(); ++g) {
     groups[g].prompt = *request.prompts[g];
-    groups[g].completions = std::move(completions[g]);
     groups[g].weights_version = request.step;
-    for (const Completion& completion : groups[g].completions)
-      inputs[g].push_back(reward_input(groups[g], completion, player.rewards, request));
+  }
+  const IndexRange own =
+      player.communicator ? even_share(groups.size(), *player.communicator) : IndexRange{0, groups.size()};
+  std::vector<SampleRequest> requests = sample_requests(request);
+  requests = {requests.begin() + static_cast<std::ptrdiff_t>(own.begin),
+              requests.begin() + static_cast<std::ptrdiff_t>(own.end)};
+  std::vector<std::vector<Completion>> completions = sampler.generate(requests, request.sampling);
+  std::vector<std::vector<std::shared_ptr<const RewardInput::Data>>> inputs(own.size());
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    RolloutGroup& group = groups[own.begin + i];
+    group.completions = std::move(completions[i]);
+    for (const Completion& completion : group.completions)
+      inputs[i].push_back(reward_input(group, completion, player.rewards, request));
   }
   const std::vector<GroupScores> scores = player.rewards.score(inputs, request.is_first);
-  for (std::size_t g = 0; g < groups.size(); ++g) {
-    for (const std::vector<Verdict>& verdicts : scores[g].verdicts) {
-      std::vector<double>& row = groups[g].rewards.emplace_back();
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    RolloutGroup& group = groups[own.begin + i];
+    for (const std::vector<Verdict>& verdicts : scores[i].verdicts) {
+      std::vector<double>& row = group.rewards.emplace_back();
       for (const Verdict& verdict : verdicts) row.push_back(verdict.score);
     }
-    for (std::uint8_t applies : scores[g].applies) groups[g].absent.push_back(applies ? 0 : 1);
+    for (std::uint8_t applies : scores[i].applies) group.absent.push_back(applies ? 0 : 1);
   }
+  if (player.communicator) exchange_groups(*player.communicator, groups);
   return groups;
 }
 

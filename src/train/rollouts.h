@@ -15,6 +15,7 @@ struct Player {
   const CausalLM& model;
   const Tokenizer& tokenizer;
   RewardSet& rewards;
+  Communicator* communicator = nullptr;  // null: one rank; ranks share the prompts and get each other's answers
 };
 
 // The longest prompt in tokens: data.max_prompt_length, and at most the context less `max_new_tokens`. Throws Error
@@ -42,7 +43,7 @@ struct SampleAndScore {
 // What rewards see of one completion of a group.
 std::shared_ptr<const RewardInput::Data> reward_input(const RolloutGroup& group, const Completion& completion,
                                                       const RewardSet& rewards, const SampleAndScore& request);
-// Groups with completions and rewards; advantages are left empty.
+// Groups with completions and rewards, all of them on every rank; advantages are left empty.
 std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAndScore& request);
 
 // completions/{mean,min,max}_length ..., rewards/<name>/{mean,std}, with `prefix` before each name.

@@ -17,8 +17,15 @@ namespace {
 namespace fs = std::filesystem;
 
 // What a resumed run may change: how long, how often, where and with how many threads, never what is computed.
-constexpr std::array<std::string_view, 8> kMayChange = {
-    "max_steps", "output_dir", "save_every", "threads", "log_completions", "eval", "name", "max_failure_fraction"};
+constexpr std::array<std::string_view, 9> kMayChange = {"max_steps", "output_dir",           "save_every",
+                                                        "threads",   "log_completions",      "eval",
+                                                        "name",      "max_failure_fraction", "distributed"};
+
+std::string path_of(const RunConfig& config) {
+  return config.output_dir.empty() ? "runs/" + config.name : config.output_dir;
+}
+
+std::string checkpoint_name(std::int64_t step) { return fmt::format("checkpoints/step-{}", step); }
 
 void collect_differences(const Json& a, const Json& b, const std::string& path, std::vector<std::string>& out) {
   if (a == b) return;
@@ -49,8 +56,7 @@ void truncate_jsonl(const std::string& path, std::int64_t last_step) {
 
 }  // namespace
 
-RunFolder::RunFolder(const RunConfig& config, bool resume)
-    : path_(config.output_dir.empty() ? "runs/" + config.name : config.output_dir) {
+RunFolder::RunFolder(const RunConfig& config, bool resume) : path_(path_of(config)) {
   std::error_code unreadable;  // a folder that cannot be read cannot be made or written either
   const bool holds_run = fs::exists(file("config.resolved.yaml"), unreadable);
   GRPO_CHECK(!resume || holds_run, fmt::format("output_dir: {} holds no run to resume", path_));
@@ -73,7 +79,11 @@ RunFolder::~RunFolder() {
   ::close(lock_);
 }
 
-std::string RunFolder::checkpoint(std::int64_t step) const { return file(fmt::format("checkpoints/step-{}", step)); }
+std::string RunFolder::checkpoint(std::int64_t step) const { return file(checkpoint_name(step)); }
+
+std::string RunFolder::checkpoint(const RunConfig& config, std::int64_t step) {
+  return path_of(config) + "/" + checkpoint_name(step);
+}
 
 std::optional<std::int64_t> RunFolder::last_checkpoint() const { return newest_checkpoint(path_); }
 

@@ -24,6 +24,7 @@ class RunFolder {
   const std::string& path() const { return path_; }
   std::string file(const std::string& name) const { return path_ + "/" + name; }
   std::string checkpoint(std::int64_t step) const;
+  static std::string checkpoint(const RunConfig& config, std::int64_t step);  // likewise, without the lock
   // Step of the newest complete checkpoint.
   std::optional<std::int64_t> last_checkpoint() const;
   // Drops records of steps after `step`, so that a resumed run writes them anew.

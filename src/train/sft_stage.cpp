@@ -3,9 +3,11 @@
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 
 #include "base/log.h"
+#include "train/ranks.h"
 #include "train/stage.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -31,9 +33,10 @@ class SftStage final : public Stage {
     double num_targets = 0;
     for (const SftBatch& batch : batches) num_targets += static_cast<double>(batch.targets.size());
     context_.communicator.all_reduce(std::span<double>(&num_targets, 1));
-    double loss_sum = 0;
-    for (const SftBatch& batch : batches) {
-      if (batch.targets.empty()) continue;
+    std::array<double, 2> sums = {};  // loss, tokens
+    passes_.run(batches.size(), [&](std::size_t i) -> at::Tensor {
+      const SftBatch& batch = batches[i];
+      if (batch.targets.empty()) return {};
       const at::Tensor hidden = context_.policy.forward(batch.tokens);
       const at::Tensor logprobs =
           token_logprobs(hidden, at::tensor(batch.rows), at::tensor(batch.targets), context_.policy.head()).logprobs;
@@ -41,11 +44,13 @@ class SftStage final : public Stage {
       const double value = loss.item<double>();
       if (!std::isfinite(value))
         throw Error(fmt::format("loss: expected a finite number, got {}", value), ErrorKind::Guard);
-      loss_sum += value;
-      loss.backward();
-      num_tokens_ += static_cast<std::int64_t>(batch.tokens.tokens.size());
-    }
-    return {{"loss", loss_sum},
+      sums[0] += value;
+      sums[1] += static_cast<double>(batch.tokens.tokens.size());
+      return loss;
+    });
+    context_.communicator.all_reduce(std::span<double>(sums));
+    num_tokens_ += static_cast<std::int64_t>(sums[1]);
+    return {{"loss", sums[0]},
             {"num_tokens", static_cast<double>(num_tokens_)},
             {"epoch", static_cast<double>(position_) / static_cast<double>(rows_.size())}};
   }
@@ -87,9 +92,18 @@ class SftStage final : public Stage {
   std::vector<SftBatch> next_batches() {
     const std::size_t max_tokens =
         static_cast<std::size_t>(config_.micro_batch_tokens > 0 ? config_.micro_batch_tokens : kMicroBatchTokens);
-    std::vector<SftBatch> batches(1);
+    std::vector<const PromptBuilder::Conversation*> rows;
+    std::vector<std::int64_t> tokens;
+    std::vector<std::size_t> runs;
     for (int i = 0; i < config_.batch_size; ++i) {
-      const PromptBuilder::Conversation& row = rows_[order_.row_at(position_++)];
+      rows.push_back(&rows_[order_.row_at(position_++)]);
+      tokens.push_back(static_cast<std::int64_t>(rows.back()->ids.size()));
+      runs.push_back(runs.size());
+    }
+    const IndexRange own = balanced_share(tokens, runs, context_.communicator);
+    std::vector<SftBatch> batches(1);
+    for (std::size_t i = own.begin; i < own.end; ++i) {
+      const PromptBuilder::Conversation& row = *rows[i];
       if (!batches.back().tokens.tokens.empty() && batches.back().tokens.tokens.size() + row.ids.size() > max_tokens)
         batches.emplace_back();
       append(batches.back(), row);
@@ -112,6 +126,8 @@ class SftStage final : public Stage {
   const SftSection& config_;
   std::vector<PromptBuilder::Conversation> rows_;
   RowOrder order_;
+  BackwardPasses passes_{context_.policy, context_.optimizer, context_.communicator,
+                         context_.config.distributed.zero_stage};
   std::uint64_t position_ = 0;  // rows drawn so far
   std::int64_t num_tokens_ = 0;
 };

@@ -20,7 +20,8 @@ struct StageContext {
   CausalLM& policy;
   const Tokenizer& tokenizer;
   RewardSet& rewards;
-  Player player() const { return {policy, tokenizer, rewards}; }
+  Optimizer& optimizer;
+  Player player() const { return {policy, tokenizer, rewards, &communicator}; }
 };
 
 class Stage {

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/config_rules.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "reward/configured.h"
 #include "train/checkpoint.h"
@@ -18,29 +19,61 @@ namespace {
 
 std::atomic<bool> stop_requested{false};
 
-RunConfig checked(RunConfig config) {
+// Every rank has the same config and the same rows.
+void check_same_run(const RunConfig& config, Communicator& communicator) {
+  if (communicator.size() == 1) return;
+  const std::vector<std::pair<std::string, std::string>> parts = {
+      {"configs", checksum_hex(to_yaml(config_to_tree(config)))},
+      {"rows in data.train", checksum_hex(MappedFile(config.data.train).bytes())}};
+  for (const auto& [what, mine] : parts) {
+    const std::vector<std::string> all = communicator.all_gather(mine);
+    for (std::size_t rank = 0; rank < all.size(); ++rank)
+      GRPO_CHECK(all[rank] == all[0],
+                 fmt::format("ranks 0 and {} have different {} (checksums {} and {})", rank, what, all[0], all[rank]));
+  }
+}
+
+// What fails on one rank fails on all.
+template <class Work>
+auto together(Communicator& communicator, Work work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    communicator.fail(error);
+    throw;
+  } catch (const std::exception& error) {
+    communicator.fail(Error(error.what(), ErrorKind::Internal));
+    throw;
+  }
+}
+
+RunConfig checked(RunConfig config, Communicator& communicator) {
   check_rules(config, Command::Train, nullptr, RewardsFrom::FileOrCode);
   GRPO_CHECK(config.device != "cuda", "device: this version trains on the CPU only; expected auto or cpu, got cuda");
   set_threads(config.threads);
-  check_memory(config, load_model_config(resolve_model_path(config.model.path)));
+  check_memory(config, load_model_config(resolve_model_path(config.model.path)), communicator.size());
+  communicator.set_deadline(config.distributed.timeout_s);
+  check_same_run(config, communicator);
   return config;
 }
 
 }  // namespace
 
 struct Trainer::Impl {
-  Impl(RunConfig config_in, Communicator communicator_in)
-      : config(checked(std::move(config_in))),
-        communicator(std::move(communicator_in)),
+  Impl(RunConfig config_in, std::shared_ptr<Communicator> ranks_in)
+      : ranks(std::move(ranks_in)),
+        communicator(*ranks),
+        config(checked(std::move(config_in), communicator)),
         policy(CausalLM::load(resolve_model_path(config.model.path), {.dtype = config.model.dtype, .trainable = true})),
         tokenizer(Tokenizer::load(
             resolve_model_path(config.model.tokenizer.empty() ? config.model.path : config.model.tokenizer))),
         rewards(configured_rewards(config, num_threads())),
-        optimizer(policy.parameters(), config.optimizer, config.max_steps) {
+        optimizer(policy.parameters(), config.optimizer, config.max_steps, &communicator) {
     check_vocabulary(policy.config(), tokenizer);
   }
 
-  StageContext context() { return {config, communicator, policy, tokenizer, rewards}; }
+  StageContext context() { return {config, communicator, policy, tokenizer, rewards, optimizer}; }
+  bool writes_files() const { return communicator.rank() == 0; }
 
   // Made at first use, when the program's own rewards have been added.
   Stage& stage() {
@@ -76,10 +109,8 @@ struct Trainer::Impl {
 
   Metrics step(std::int64_t step_index) {
     const auto start = std::chrono::steady_clock::now();
+    communicator.set_place(fmt::format("step {}", step_index + 1));
     Metrics metrics = stage().accumulate(step_index);
-    for (Parameter* parameter : policy.parameters())
-      communicator.all_reduce(
-          std::span<float>(parameter->grad.data_ptr<float>(), static_cast<std::size_t>(parameter->grad.numel())));
     const Optimizer::Report report = optimizer.step();
     stage().stepped(step_index);
     metrics["grad_norm"] = report.grad_norm;
@@ -114,17 +145,36 @@ struct Trainer::Impl {
 
   void save() {
     const std::int64_t step_count = optimizer.steps_done();
+    saved = step_count;
+    if (!writes_files()) {
+      optimizer.state();  // rank 0 gathers it
+      return;
+    }
     save_checkpoint(folder->checkpoint(step_count), {step_count, stage().state()}, policy, tokenizer, optimizer,
                     stage().reference());
-    saved = step_count;
   }
 
   void resume() {
-    folder->check_config(config);
-    const std::optional<std::int64_t> last = folder->last_checkpoint();
-    if (last) stage().restore(load_checkpoint(folder->checkpoint(*last), policy, optimizer, stage().reference()).stage);
-    folder->truncate_records(last.value_or(0));
-    log::info(last ? fmt::format("resuming after step {}", *last) : std::string("no checkpoint yet: starting anew"));
+    std::int64_t last = -1;  // of rank 0: none
+    if (folder) {
+      folder->check_config(config);
+      last = folder->last_checkpoint().value_or(-1);
+    }
+    communicator.broadcast(std::as_writable_bytes(std::span(&last, 1)), 0);
+    if (last >= 0)
+      stage().restore(
+          load_checkpoint(RunFolder::checkpoint(config, last), policy, optimizer, stage().reference()).stage);
+    if (!folder) return;
+    folder->truncate_records(std::max<std::int64_t>(last, 0));
+    log::info(last >= 0 ? fmt::format("resuming after step {}", last)
+                        : std::string("no checkpoint yet: starting anew"));
+  }
+
+  // Asked of any rank, it holds for all.
+  bool is_stop_requested() {
+    double asked = stop_requested ? 1 : 0;
+    communicator.all_reduce(std::span<double>(&asked, 1), Reduce::Max);
+    return asked > 0;
   }
 
   // An evaluation that fails does not cost the training before it.
@@ -132,7 +182,7 @@ struct Trainer::Impl {
     try {
       metrics.merge(evaluate());
     } catch (const Error&) {
-      if (stage().between_rollouts()) save();
+      if (communicator.size() == 1 && stage().between_rollouts()) save();
       throw;
     }
   }
@@ -141,15 +191,18 @@ struct Trainer::Impl {
     stage();  // bad data is an error before the folder exists
     if (!config.eval.data.empty()) load_evaluation();
     const RunEnd end{*this};
-    folder.emplace(config, start == Start::Resume);
+    if (writes_files()) folder.emplace(config, start == Start::Resume);
     if (start == Start::Resume) resume();
-    folder->save_config(config);
     std::vector<std::unique_ptr<MetricSink>> own;
-    own.push_back(jsonl_sink(folder->file("metrics.jsonl")));
-    own.push_back(tensorboard_sink(folder->path()));
-    own.push_back(console_sink(config.name, config.max_steps));
+    if (folder) {
+      folder->save_config(config);
+      own.push_back(jsonl_sink(folder->file("metrics.jsonl")));
+      own.push_back(tensorboard_sink(folder->path()));
+      own.push_back(console_sink(config.name, config.max_steps));
+    }
     saved = optimizer.steps_done();
-    while (optimizer.steps_done() < config.max_steps && !stop_requested) {
+    bool stopped = is_stop_requested();
+    while (optimizer.steps_done() < config.max_steps && !stopped) {
       Metrics metrics = step();
       const std::int64_t done = optimizer.steps_done();
       const bool is_last = done == config.max_steps;
@@ -161,10 +214,12 @@ struct Trainer::Impl {
       // Inside a rollout a checkpoint could not be resumed: it is taken at the first step after that.
       const bool is_due = config.save_every > 0 && done / config.save_every > saved / config.save_every;
       if (is_due && stage().between_rollouts()) save();
+      stopped = is_stop_requested();
     }
     if (saved == optimizer.steps_done()) return;
-    if (stage().between_rollouts() || !stop_requested) {
+    if (stage().between_rollouts() || !stopped) {
       save();
+      communicator.barrier();  // rank 0 writes; if it cannot, all ranks say so
     } else {
       log::warn(fmt::format("stopped inside a rollout: --resume goes on from step {}", saved));
     }
@@ -190,8 +245,9 @@ struct Trainer::Impl {
     }
   };
 
+  std::shared_ptr<Communicator> ranks;
+  Communicator& communicator;
   RunConfig config;
-  Communicator communicator;
   CausalLM policy;
   Tokenizer tokenizer;
   RewardSet rewards;
@@ -205,8 +261,10 @@ struct Trainer::Impl {
   std::vector<std::unique_ptr<MetricSink>> sinks;
 };
 
-Trainer::Trainer(RunConfig config, Communicator communicator)
-    : impl_(std::make_unique<Impl>(std::move(config), std::move(communicator))) {}
+Trainer::Trainer(RunConfig config, Communicator communicator) {
+  const auto ranks = std::make_shared<Communicator>(std::move(communicator));
+  together(*ranks, [&] { impl_ = std::make_unique<Impl>(std::move(config), ranks); });
+}
 Trainer::Trainer(Trainer&&) noexcept = default;
 Trainer& Trainer::operator=(Trainer&&) noexcept = default;
 Trainer::~Trainer() = default;
@@ -220,9 +278,15 @@ void Trainer::on_rollout(std::function<void(const RolloutReport&)> callback) {
 }
 void Trainer::on_step(std::function<void(const StepReport&)> callback) { impl_->on_step = std::move(callback); }
 void Trainer::add_sink(std::unique_ptr<MetricSink> sink) { impl_->sinks.push_back(std::move(sink)); }
-void Trainer::run(Start start) { impl_->run(start); }
-Metrics Trainer::step() { return impl_->step(); }
-Metrics Trainer::evaluate() { return impl_->evaluate(); }
+void Trainer::run(Start start) {
+  together(impl_->communicator, [&] { impl_->run(start); });
+}
+Metrics Trainer::step() {
+  return together(impl_->communicator, [&] { return impl_->step(); });
+}
+Metrics Trainer::evaluate() {
+  return together(impl_->communicator, [&] { return impl_->evaluate(); });
+}
 void Trainer::request_stop() { stop_requested = true; }
 
 }  // namespace grpo::inline GRPO_ABI
