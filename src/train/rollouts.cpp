@@ -129,11 +129,15 @@ std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAnd
     for (const Completion& completion : groups[g].completions)
       inputs[g].push_back(reward_input(groups[g], completion, player.rewards, request));
   }
-  const std::vector<GroupScores> scores = player.rewards.score(inputs, request.is_first);
+  std::vector<GroupScores> scores = player.rewards.score(inputs, request.is_first);
   for (std::size_t g = 0; g < groups.size(); ++g) {
-    for (const std::vector<Verdict>& verdicts : scores[g].verdicts) {
+    for (std::vector<Verdict>& verdicts : scores[g].verdicts) {
       std::vector<double>& row = groups[g].rewards.emplace_back();
-      for (const Verdict& verdict : verdicts) row.push_back(verdict.score);
+      std::vector<ScoreReason>& reasons = groups[g].verdicts.emplace_back();
+      for (Verdict& verdict : verdicts) {
+        row.push_back(verdict.score);
+        reasons.push_back({std::move(verdict.verdict), std::move(verdict.why)});
+      }
     }
     for (std::uint8_t applies : scores[g].applies) groups[g].absent.push_back(applies ? 0 : 1);
   }
