@@ -108,19 +108,19 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   write_all(descriptor_, reinterpret_cast<const char*>(bytes.data()), bytes.size(), path_);
 }
 
-void AtomicFile::commit() {
+void AtomicFile::commit(Synced synced) {
   GRPO_ASSERT(descriptor_ >= 0);
-  if (::fsync(descriptor_) != 0) system_error("write", path_);
+  if (synced == Synced::Yes && ::fsync(descriptor_) != 0) system_error("write", path_);
   if (::close(std::exchange(descriptor_, -1)) != 0) system_error("write", path_);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) system_error("replace", path_);
   temporary_.clear();
-  sync_directory(parent_of(path_));
+  if (synced == Synced::Yes) sync_directory(parent_of(path_));
 }
 
-void write_file_atomic(const std::string& path, std::string_view bytes) {
+void write_file_atomic(const std::string& path, std::string_view bytes, Synced synced) {
   AtomicFile file(path);
   file.write(bytes);
-  file.commit();
+  file.commit(synced);
 }
 
 AppendFile::AppendFile(const std::string& path)

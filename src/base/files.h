@@ -33,6 +33,8 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+enum class Synced { Yes, No };  // No: whole for readers, but a loss of power may cost old and new
+
 // A new file that takes the place of `path` at commit(), all or nothing: written beside, synced, renamed, and the
 // folder synced. Without commit() the old file stands and nothing is left behind.
 class AtomicFile {
@@ -44,7 +46,7 @@ class AtomicFile {
 
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
-  void commit();
+  void commit(Synced synced = Synced::Yes);
 
  private:
   std::string path_;
@@ -52,7 +54,7 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
-void write_file_atomic(const std::string& path, std::string_view bytes);
+void write_file_atomic(const std::string& path, std::string_view bytes, Synced synced = Synced::Yes);
 
 // Whole records at the end of a file: each append is one write to the system, so readers see whole records and a
 // killed process loses none.

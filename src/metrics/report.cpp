@@ -82,16 +82,19 @@ std::string text_of(const Json& row, std::string_view key) {
   return value->is_string() ? value->as_string() : value->dump();
 }
 
+// row[key][name]
+std::string text_of(const Json& row, std::string_view key, std::string_view name) {
+  const Json* object = row.find(key);
+  return object != nullptr ? text_of(*object, name) : std::string();
+}
+
 std::string sample(const Json& row) {
   std::string facts;
   if (const Json* rewards = row.find("rewards"); rewards != nullptr && rewards->is_object())
     for (const auto& [name, value] : rewards->as_object())
-      facts += fmt::format("<span>{} <b>{}</b></span>", escape_html(name),
-                           value.is_number() ? show_number(value.as_double()) : "none");
-  if (const Json* verdicts = row.find("verdicts"); verdicts != nullptr && verdicts->is_object())
-    for (const auto& [name, value] : verdicts->as_object())
-      facts += fmt::format("<span>{}: {}</span>", escape_html(name),
-                           escape_html(value.is_string() ? value.as_string() : value.dump()));
+      facts += fmt::format("<span>{} <b>{}</b> {} <i>{}</i></span>", escape_html(name),
+                           value.is_number() ? show_number(value.as_double()) : "none",
+                           escape_html(text_of(row, "verdict", name)), escape_html(text_of(row, "why", name)));
   if (const Json* advantage = row.find("advantage"); advantage != nullptr && advantage->is_number())
     facts += fmt::format("<span>advantage <b class=\"{}\">{:+.3g}</b></span>",
                          advantage->as_double() < 0 ? "bad" : "good", advantage->as_double());

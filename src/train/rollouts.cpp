@@ -138,12 +138,16 @@ std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAnd
     for (const Completion& completion : group.completions)
       inputs[i].push_back(reward_input(group, completion, player.rewards, request));
   }
-  const std::vector<GroupScores> scores = player.rewards.score(inputs, request.is_first);
+  std::vector<GroupScores> scores = player.rewards.score(inputs, request.is_first);
   for (std::size_t i = 0; i < own.size(); ++i) {
     RolloutGroup& group = groups[own.begin + i];
-    for (const std::vector<Verdict>& verdicts : scores[i].verdicts) {
+    for (std::vector<Verdict>& verdicts : scores[i].verdicts) {
       std::vector<double>& row = group.rewards.emplace_back();
-      for (const Verdict& verdict : verdicts) row.push_back(verdict.score);
+      std::vector<ScoreReason>& reasons = group.verdicts.emplace_back();
+      for (Verdict& verdict : verdicts) {
+        row.push_back(verdict.score);
+        reasons.push_back({std::move(verdict.verdict), std::move(verdict.why)});
+      }
     }
     for (std::uint8_t applies : scores[i].applies) group.absent.push_back(applies ? 0 : 1);
   }

@@ -121,9 +121,15 @@ void RunFolder::log_completions(std::int64_t step, const RolloutGroup& group,
     line["completion"] = completion.text;
     line["finish_reason"] = to_string(completion.finish_reason);
     line["num_tokens"] = completion.ids.size();
-    Json rewards = Json::Object{};
-    for (std::size_t k = 0; k < reward_names.size(); ++k) rewards[reward_names[k]] = group.rewards[c][k];
+    Json rewards = Json::Object{}, codes = Json::Object{}, reasons = Json::Object{};
+    for (std::size_t k = 0; k < reward_names.size(); ++k) {
+      rewards[reward_names[k]] = group.rewards[c][k];
+      codes[reward_names[k]] = group.verdicts[c][k].verdict;
+      reasons[reward_names[k]] = group.verdicts[c][k].why;
+    }
     line["rewards"] = rewards;
+    line["verdict"] = codes;
+    line["why"] = reasons;
     line["advantage"] = group.advantages[c];
     lines += line.dump() + "\n";
   }

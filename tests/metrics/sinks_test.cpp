@@ -78,6 +78,30 @@ TEST(TensorBoardSink, WritesFramedEvents) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(PrometheusSink, ReplacesAFileOfGauges) {
+  const std::string path = ::testing::TempDir() + "/metrics.prom";
+  const auto sink = prometheus_sink(path, "a \"b\"\\\n");
+  sink->write(4, {{"rewards/a-b/mean", 0.5}, {"rewards/a_b/mean", 1}, {"loss", -1e-5}, {"eval_reward", 2}});
+  const std::string run = R"(run="a \"b\"\\\n")";
+  const std::string two =
+      "# HELP grpo_rewards_a_b_mean rewards/a-b/mean\n# TYPE grpo_rewards_a_b_mean gauge\ngrpo_rewards_a_b_mean{" +
+      run + ",metric=\"rewards/a-b/mean\"} 0.5\ngrpo_rewards_a_b_mean{" + run + ",metric=\"rewards/a_b/mean\"} 1\n";
+  const auto gauge = [&run](const std::string& name, const std::string& value) {
+    return "# HELP grpo_" + name + " " + name + "\n# TYPE grpo_" + name + " gauge\ngrpo_" + name + "{" + run + "} " +
+           value + "\n";
+  };
+  EXPECT_EQ(read(path), gauge("eval_reward", "2") + gauge("loss", "-1e-05") + two + gauge("step", "4"));
+  // What a step lacks keeps its value.
+  const double infinity = std::numeric_limits<double>::infinity();
+  sink->write(5, {{"rewards/a-b/mean", infinity}, {"rewards/a_b/mean", -infinity}, {"loss", std::nan("")}});
+  const std::string text = read(path);
+  EXPECT_NE(text.find(gauge("eval_reward", "2") + gauge("loss", "NaN")), std::string::npos) << text;
+  EXPECT_NE(text.find("} +Inf\n"), std::string::npos);
+  EXPECT_NE(text.find("} -Inf\n"), std::string::npos);
+  EXPECT_NE(text.find(gauge("step", "5")), std::string::npos);
+  std::remove(path.c_str());
+}
+
 // Not a terminal here: a line a step.
 TEST(ConsoleSink, SaysWhereTheRunIsAndWhatPeopleWatch) {
   ::testing::internal::CaptureStderr();
