@@ -147,6 +147,12 @@ void AppendFile::sync() {
   if (::fsync(descriptor_) != 0) system_error("append to", path_);
 }
 
+void truncate_file(const std::string& path, std::uint64_t size) {
+  const Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+  if (file.value < 0 || ::ftruncate(file.value, static_cast<off_t>(size)) != 0 || ::fsync(file.value) != 0)
+    system_error("truncate", path);
+}
+
 void ensure_directory(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -72,6 +73,9 @@ class AppendFile {
   std::string path_;
   int descriptor_ = -1;
 };
+
+// Cuts a file in place: all of it is there or the beginning is, whatever happens meanwhile.
+void truncate_file(const std::string& path, std::uint64_t size);
 
 // Makes the folder and those above it; an existing writable folder is fine, anything else in its place is not.
 void ensure_directory(const std::string& path);

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/jsonl.h"
+
 namespace grpo::inline GRPO_ABI {
 namespace {
 
@@ -40,18 +42,16 @@ void collect_differences(const Json& a, const Json& b, const std::string& path, 
   out.push_back(fmt::format("{}: {} in the run, {} now", path, a.dump(), b.dump()));
 }
 
-void truncate_jsonl(const std::string& path, std::int64_t last_step) {
+// Cuts a file of records, whose steps ascend, behind the last record of `last_step`.
+void cut_records(const std::string& path, std::int64_t last_step) {
   if (!fs::exists(path)) return;
-  const std::string text = read_file(path);
-  std::string kept;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size() - 1) + 1;
-    const std::string_view line = std::string_view(text).substr(begin, end - begin);
-    begin = end;
-    if (line.back() != '\n') continue;  // cut off by a kill
-    if (parse_json(line, {.source = path}).at("step").as_int() <= last_step) kept += line;
-  }
-  write_file_atomic(path, kept);
+  std::uint64_t kept = 0;
+  for_each_jsonl_row(path, [&](const Json& row, std::uint64_t end) {
+    const bool stays = row.at("step").as_int() <= last_step;
+    if (stays) kept = end;
+    return stays;
+  });
+  truncate_file(path, kept);
 }
 
 }  // namespace
@@ -88,8 +88,8 @@ std::string RunFolder::checkpoint(const RunConfig& config, std::int64_t step) {
 std::optional<std::int64_t> RunFolder::last_checkpoint() const { return newest_checkpoint(path_); }
 
 void RunFolder::truncate_records(std::int64_t step) const {
-  truncate_jsonl(file("metrics.jsonl"), step);
-  truncate_jsonl(file("completions.jsonl"), step);
+  cut_records(file("metrics.jsonl"), step);
+  cut_records(file("completions.jsonl"), step);
 }
 
 void RunFolder::save_config(const RunConfig& config) const {
