@@ -16,7 +16,7 @@ set(train_may base text reward dist ops model rollout algo metrics)
 set(pipeline_may ${train_may} train)
 set(cli_may ${pipeline_may} pipeline kernels)  # kernels: `grpo doctor` says what they run on
 set(worker_may base text reward)    # runs one plug-in in a process of its own, which must start at once
-set(without_libtorch base text reward metrics kernels worker)
+set(without_libtorch base text reward metrics dist kernels worker)
 
 # Public headers belong to modules too.
 set(header_of_error base)

@@ -1,11 +1,16 @@
 #include <cstdlib>
+#include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include <grpo/dist.h>
+
+#include "dist/conformance.h"
+#include "support/thread_transport.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -15,7 +20,8 @@ class FromEnvironment : public ::testing::Test {
   void SetUp() override { clear(); }
   void TearDown() override { clear(); }
   static void clear() {
-    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS", "SLURM_PROCID", "WORLD_SIZE"}) unsetenv(name);
+    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS", "SLURM_PROCID", "WORLD_SIZE"})
+      unsetenv(name);
   }
   static std::string refusal() {
     try {
@@ -28,27 +34,73 @@ class FromEnvironment : public ::testing::Test {
   }
 };
 
-TEST(Single, IsOneRankWhoseCollectivesKeepValues) {
-  Communicator communicator = Communicator::single();
-  EXPECT_EQ(communicator.rank(), 0);
-  EXPECT_EQ(communicator.size(), 1);
-  std::vector<float> floats{1.5f, -2.0f};
-  std::vector<double> doubles{0.25, 1e300};
-  for (const Reduce op : {Reduce::Sum, Reduce::Min, Reduce::Max}) {
-    communicator.all_reduce(floats, op);
-    communicator.all_reduce(doubles, op);
+// On threads of one process: MPI runs the same checks (mpi_conformance.cpp).
+class OnRanks : public ::testing::TestWithParam<std::tuple<ConformanceCheck, int>> {};
+
+TEST_P(OnRanks, Conforms) {
+  const auto& [check, ranks] = GetParam();
+  if (ranks == 0) {
+    Communicator single = Communicator::single();
+    check.run(single);
+  } else {
+    run_ranks(ranks, check.run);
   }
-  communicator.broadcast(std::as_writable_bytes(std::span(floats)), 0);
-  communicator.barrier();
-  EXPECT_EQ(floats, (std::vector<float>{1.5f, -2.0f}));
-  EXPECT_EQ(doubles, (std::vector<double>{0.25, 1e300}));
 }
 
-TEST(Single, RefusesARootThatIsNoRank) {
-  Communicator communicator = Communicator::single();
-  std::vector<std::byte> bytes(4);
-  EXPECT_THROW(communicator.broadcast(bytes, 1), Error);
-  EXPECT_THROW(communicator.broadcast(bytes, -1), Error);
+std::vector<ConformanceCheck> all_checks() {
+  std::vector<ConformanceCheck> checks(conformance_checks().begin(), conformance_checks().end());
+  checks.insert(checks.end(), failure_checks().begin(), failure_checks().end());
+  return checks;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, OnRanks,
+                         ::testing::Combine(::testing::ValuesIn(all_checks()), ::testing::Values(0, 1, 2, 3, 4)),
+                         [](const auto& instance) {
+                           const int ranks = std::get<1>(instance.param);
+                           return std::string(std::get<0>(instance.param).name) +
+                                  (ranks == 0 ? "_single" : "_" + std::to_string(ranks));
+                         });
+
+TEST(Threads, AnExceptionIsThrownToTheCallerAndToldToTheOthers) {
+  std::vector<std::string> seen(3);
+  const auto body = [&](Communicator& c) {
+    try {
+      if (c.rank() == 1) throw std::runtime_error("a bug");
+      c.barrier();
+    } catch (const std::exception& error) {
+      seen[static_cast<std::size_t>(c.rank())] = error.what();
+      throw;
+    }
+  };
+  try {
+    run_ranks(3, body);
+    FAIL();
+  } catch (const Error& error) {  // rank 0's
+    EXPECT_STREQ(error.what(), "rank 1: a bug");
+    EXPECT_EQ(error.kind(), ErrorKind::Internal);
+  }
+  EXPECT_EQ(seen, (std::vector<std::string>{"rank 1: a bug", "a bug", "rank 1: a bug"}));
+}
+
+TEST(Threads, ARankThatDoesNotComeEndsAllAtTheDeadline) {
+  ::testing::internal::CaptureStderr();
+  const auto body = [](Communicator& c) {
+    c.set_place("step 12");
+    c.barrier();
+    c.set_deadline(0.2);
+    if (c.rank() == 1) return;
+    std::vector<float> values(4);
+    c.all_reduce(values);
+  };
+  EXPECT_THROW(run_ranks(3, body), Error);
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  for (const char* rank : {"rank 0 of 3", "rank 2 of 3"}) {
+    EXPECT_NE(log.find(std::string("deadline expired: ") + rank +
+                       ", step 12: in all_reduce<float> of 16 bytes, sum (collective 2) for "),
+              std::string::npos)
+        << log;
+  }
+  EXPECT_NE(log.find("s; last finished: barrier (collective 1)"), std::string::npos) << log;
 }
 
 TEST(Single, UseAfterAMoveIsCaught) {
