@@ -8,6 +8,7 @@
 #include "base/config_rules.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "dist/launcher.h"
 #include "reward/configured.h"
 #include "train/checkpoint.h"
 #include "train/plan.h"
@@ -50,7 +51,7 @@ auto together(Communicator& communicator, Work work) -> decltype(work()) {
 RunConfig checked(RunConfig config, Communicator& communicator) {
   check_rules(config, Command::Train, nullptr, RewardsFrom::FileOrCode);
   GRPO_CHECK(config.device != "cuda", "device: this version trains on the CPU only; expected auto or cpu, got cuda");
-  set_threads(config.threads);
+  set_threads(communicator.size() == 1 ? config.threads : threads_of_rank(communicator, config.threads));
   check_memory(config, load_model_config(resolve_model_path(config.model.path)), communicator.size());
   communicator.set_deadline(config.distributed.timeout_s);
   check_same_run(config, communicator);
