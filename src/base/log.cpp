@@ -41,11 +41,12 @@ namespace log {
 namespace {
 
 spdlog::logger& logger() {
-  static spdlog::logger instance = [] {
-    spdlog::logger made("grpo", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-    made.set_pattern("[%H:%M:%S] %l: %v");
-    made.set_level(spdlog::level::info);
-    made.flush_on(spdlog::level::info);
+  // Never destroyed: other static objects may have something to say at the end of the program.
+  static spdlog::logger& instance = *[] {
+    auto* made = new spdlog::logger("grpo", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    made->set_pattern("[%H:%M:%S] %l: %v");
+    made->set_level(spdlog::level::info);
+    made->flush_on(spdlog::level::info);
     return made;
   }();
   return instance;

@@ -9,6 +9,9 @@ install(TARGETS ${libraries} EXPORT grpoTargets ARCHIVE DESTINATION "${CMAKE_INS
         FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 # The worker beside the program, which looks for it there.
 install(TARGETS grpo_cli grpo_reward_worker RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+if(TARGET grpo_mpi)
+  install(TARGETS grpo_mpi LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+endif()
 
 set(package "${CMAKE_INSTALL_LIBDIR}/cmake/grpo")
 configure_package_config_file(src/cmake/grpoConfig.cmake.in grpoConfig.cmake INSTALL_DESTINATION "${package}")

@@ -19,10 +19,11 @@ void expect(bool good, const std::string& what) {
 template <typename T>
 void expect_same_bits(const std::vector<T>& got, const std::vector<T>& want, const std::string& what) {
   expect(got.size() == want.size(), what + ": sizes differ");
-  for (std::size_t i = 0; i < got.size(); ++i)
-    expect(std::memcmp(&got[i], &want[i], sizeof(T)) == 0, what + ": element " + std::to_string(i) + ": got " +
-                                                               std::to_string(got[i]) + ", want " +
-                                                               std::to_string(want[i]));
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    if (std::memcmp(&got[i], &want[i], sizeof(T)) == 0) continue;
+    throw std::runtime_error(what + ": element " + std::to_string(i) + ": got " + std::to_string(got[i]) + ", want " +
+                             std::to_string(want[i]));
+  }
 }
 
 // What rank `rank` brings: known to all, of magnitudes whose sum depends on the order.
