@@ -53,6 +53,14 @@ sanitized() {
     UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir "$build-sanitize" --output-on-failure -j "$jobs" --no-tests=error
 }
 fuzzers() { tests/fuzz.sh "$build-fuzz" "$([ "$full" = 1 ] && echo 1000000 || echo 5s)"; }
+ranks() {
+  local tiny status
+  tiny=$(mktemp -d)
+  examples/tiny_model.sh "$build/grpo" "$tiny" && python3 tests/cli/train_ranks.py "$build/grpo" "$tiny"
+  status=$?
+  rm -rf "$tiny"
+  return $status
+}
 docs() { "$build/grpo" config docs | diff - docs/configuration.md; }
 
 # Tests on the real model skip visibly where it cannot be fetched.
@@ -67,6 +75,7 @@ part "sanitizers (without LibTorch)" sanitized
 part "fuzzers" fuzzers
 part "generated docs" docs
 part "program" tests/cli/run.sh "$build/grpo"
+part "training on ranks" ranks
 part "report in a browser" python3 tests/cli/report.py "$build/grpo"
 part "out-of-tree consumer" tests/consumer/run.sh "$build"
 part "clang-tidy" tests/tidy.sh "$build" "$full"

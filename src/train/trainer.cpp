@@ -71,6 +71,9 @@ struct Trainer::Impl {
         rewards(configured_rewards(config, num_threads())),
         optimizer(policy.parameters(), config.optimizer, config.max_steps, &communicator) {
     check_vocabulary(policy.config(), tokenizer);
+    if (communicator.size() > 1)
+      log::info(fmt::format("{} ranks of {} threads; rank 0 keeps {} KiB of the optimiser's state", communicator.size(),
+                            num_threads(), optimizer.state_bytes() >> 10));
   }
 
   StageContext context() { return {config, communicator, policy, tokenizer, rewards, optimizer}; }

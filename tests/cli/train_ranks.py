@@ -1,4 +1,4 @@
-"""Training over MPI: train_ranks.py GRPO_PROGRAM TINY_MODEL_FOLDER [PLUGIN]. The same run on 1, 2 and 4 ranks, errors that stop all, resume."""
+"""Training over MPI: train_ranks.py GRPO_PROGRAM TINY_MODEL_FOLDER. The same run on 1, 2 and 4 ranks, errors that stop all, resume."""
 import json
 import os
 import re
@@ -164,7 +164,7 @@ def is_interrupted():
     job_pids = pids_of(job)
     subprocess.run(["pkill", "-INT", "-s", str(os.getsid(job.pid)), "mpirun"], check=True)
     output = ends(job, "an interrupted run")
-    check(not wait_for(lambda: any(os.path.exists(f"/proc/{pid}") for pid in job_pids), 0.1), "no rank is left")
+    check(wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in job_pids), 10), "no rank is left")
     saved = [int(name.split("-")[1]) for name in os.listdir(f"{TINY}/interrupted/checkpoints") if re.fullmatch(r"step-\d+", name)]
     check(saved and max(saved) % 2 == 0 and max(saved) <= steps + 1000, f"the last checkpoint stands: {saved}")
     code, output = train(2, "interrupted", f"max_steps={max(saved) + 1}", "save_every=2", resume=True)

@@ -184,7 +184,7 @@ TEST_P(ShardedOptimizer, ANonFiniteGradientOnOneRankStopsAll) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, ShardedOptimizer, ::testing::Values(DType::Float32, DType::BFloat16),
-                         [](const auto& info) { return info.param == DType::Float32 ? "fp32" : "bf16"; });
+                         [](const auto& type) { return type.param == DType::Float32 ? "fp32" : "bf16"; });
 
 // ---- trainer --------------------------------------------------------------------------------------------------------
 
@@ -271,7 +271,7 @@ TEST_P(RanksTrain, ARunGivesTheSameBitsAgain) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, RanksTrain, ::testing::Values(DType::Float32, DType::BFloat16),
-                         [](const auto& info) { return info.param == DType::Float32 ? "fp32" : "bf16"; });
+                         [](const auto& type) { return type.param == DType::Float32 ? "fp32" : "bf16"; });
 
 TEST_F(Ranks, KeepAsMuchAsThePlanSays) {
   const TinyRun tiny;
