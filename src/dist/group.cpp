@@ -156,7 +156,7 @@ void Group::begin(const Call& call) {
   if (error_) throw Error(*error_);
   if (size() == 1) return;
   GRPO_ASSERT(state_ == State::Ready);
-  world_->status.enter(described(call), ++number_);
+  world_->status.enter(described(call) + " (collective " + std::to_string(++number_) + ")");
   state_ = State::Moving;
   start_headers({.call = call});
   wait(World::Wait::Idle);
@@ -209,7 +209,7 @@ bool Group::end() noexcept {
     if (state_ == State::Moving || world_->abandoned) return false;
     const Header mine{.call = {Operation::End}};
     const auto ended = [](const Header& header) { return header.call.operation == Operation::End && !header.failed; };
-    world_->status.enter(described(mine.call), ++number_);
+    world_->status.enter(described(mine.call));
     // Ranks that still call something else learn that this one has ended, and come here too.
     do {
       start_headers(mine);

@@ -62,8 +62,8 @@ void RankStatus::set_place(const std::string& place) {
   update();
 }
 
-void RankStatus::enter(const std::string& operation, std::uint64_t number) {
-  operation_ = operation + " (collective " + std::to_string(number) + ")";
+void RankStatus::enter(const std::string& operation) {
+  operation_ = operation;
   inside_ = true;
   since_ = now_s();
   update();

@@ -15,7 +15,7 @@ class RankStatus {
   // From now on write_rank_status() speaks of this rank: it is the process.
   void publish();
   void set_place(const std::string& place);
-  void enter(const std::string& operation, std::uint64_t number);
+  void enter(const std::string& operation);
   void leave();
 
   // "rank 1 of 4, step 12: in all_reduce of 64 bytes (collective 17) for 30 s; last finished: barrier (collective 16)"

@@ -60,7 +60,7 @@ void World::fail(const Error& error) noexcept {
       if (group->state_ == Group::State::Ready && group->size() > 1) untold.push_back(group);
     }
     if (untold.empty()) return;
-    status.enter("telling the others of an error", 0);
+    status.enter("telling the others of an error");
     for (Group* group : untold) group->start_telling(*failure);
     // All groups at once: the others may come to them in any order.
     wait([&] { return std::erase_if(untold, [](Group* group) { return group->told(); }), untold.empty(); }, Wait::Idle);

@@ -1,8 +1,10 @@
 // One rank of the tests under mpirun (tests/cli/ranks.py).
 //
-//   mpi_conformance checks           every check of the suite that leaves the communicator good
-//   mpi_conformance failure NAME     one that does not
-//   mpi_conformance throw|untold|early|sleep|killed|twice   what happens then is told by messages and exit codes
+//   mpi_conformance list | failures      names of the suite's checks, without starting MPI
+//   mpi_conformance checks              all that leave the communicator good
+//   mpi_conformance failure NAME        one that does not
+//   mpi_conformance threads CONFIGURED  threads of this rank
+//   mpi_conformance throw | ...         what happens then is told by messages and exit codes
 #include <unistd.h>
 
 #include <chrono>
@@ -15,6 +17,7 @@
 
 #include "base/log.h"
 #include "dist/conformance.h"
+#include "dist/launcher.h"
 
 namespace {
 
@@ -52,6 +55,11 @@ void sum_for_ever(Communicator& c, double value) {
 }
 
 void run(const std::string& what, const std::string& name) {
+  if (what == "list" || what == "failures") {
+    for (const ConformanceCheck& check : what == "list" ? conformance_checks() : failure_checks())
+      std::puts(check.name);
+    return;
+  }
   Communicator c = Communicator::from_environment();
   const bool last = c.rank() == c.size() - 1;
   c.set_place("step 12");
@@ -60,8 +68,8 @@ void run(const std::string& what, const std::string& name) {
   } else if (what == "failure") {
     for (const ConformanceCheck& check : failure_checks())
       if (check.name == name) run_check(c, check);
-  } else if (what == "failures") {
-    for (const ConformanceCheck& check : failure_checks()) std::puts(check.name);
+  } else if (what == "threads") {
+    std::printf("threads %d\n", threads_of_rank(c, std::stoi(name)));
   } else if (what == "throw") {
     told(c, [&] {
       if (last) throw Error("the loss is not finite", ErrorKind::Guard);
@@ -83,6 +91,12 @@ void run(const std::string& what, const std::string& name) {
     c.set_deadline(1);
     if (last) std::this_thread::sleep_for(60s);
     sum_for_ever(c, 1);
+  } else if (what == "throw-to-sleeper") {
+    c.set_deadline(1);
+    told(c, [&] {
+      if (!last) throw Error("nobody listens");
+      std::this_thread::sleep_for(60s);
+    });
   } else if (what == "killed") {
     c.barrier();
     if (last) std::raise(SIGKILL);
