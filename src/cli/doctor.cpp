@@ -16,6 +16,7 @@
 #include <torch/headeronly/version.h>
 
 #include "cli/commands.h"
+#include "dist/mpi.h"
 #include "kernels/isa.h"
 #include "reward/worker_process.h"
 #include "train/plan.h"
@@ -73,6 +74,14 @@ Json instruction_sets() {
   return report;
 }
 
+Json mpi() {
+  try {
+    return mpi_version();
+  } catch (const Error& error) {
+    return "not available: " + std::string(error.what());
+  }
+}
+
 Json reward_worker() {
   try {
     return find_worker_program();
@@ -111,8 +120,8 @@ void add_doctor(CLI::App& app, int& /*exit_code*/) {
             {"cpus", sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? Json(CPU_COUNT(&cpus)) : Json()},
             {"available_memory_bytes", memory > 0 ? Json(memory) : Json()},
             {"cuda", "not in this build: no CUDA kernels yet"},
-            {"mpi", "not in this build: one process only"},
-            {"nccl", "not in this build: one process only"},
+            {"mpi", mpi()},
+            {"nccl", "not in this build"},
             {"plugin_abi", static_cast<std::int64_t>(GRPO_PLUGIN_ABI)},
             {"reward_worker", reward_worker()},
         };

@@ -11,12 +11,11 @@ namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::size_t kSmall = std::size_t{64} << 10;  // bytes that are sent whole to every rank
+constexpr std::size_t kChunk = std::size_t{4} << 20;   // bytes of all ranks together that move at a time
 
-// What one rank sends another at a time: all ranks' parts together stay near kMaxPart, and are cut at cache lines.
-std::size_t part_bytes(int ranks) {
-  const std::size_t part = Communicator::Transport::kMaxPart / static_cast<std::size_t>(ranks);
-  return std::max(part, kSmall) / 64 * 64;
-}
+// What one rank sends another at a time; cut at cache lines.
+std::size_t part_bytes(int ranks) { return std::max(kChunk / static_cast<std::size_t>(ranks), kSmall) / 64 * 64; }
+static_assert(kChunk <= Communicator::Transport::kMaxPart);
 
 void check(bool good, const char* function, const std::string& what) {
   GRPO_CHECK(good, std::string("Communicator::") + function + ": " + what);

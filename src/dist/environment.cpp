@@ -24,7 +24,7 @@ std::unique_ptr<Communicator::Transport> transport_of(const Launch& launch) {
     throw Error(started(launch) + ", which need MPI. " + error.what(), error.kind());
   }
   if (transport->size() == launch.ranks) return transport;
-  mpi_finish();
+  if (mpi_owned()) mpi_finish();
   throw Error(started(launch) + ", but MPI found " + std::to_string(transport->size()) +
               ": start them with the mpirun of the same MPI (grpo doctor names it), or with srun --mpi=pmix");
 }
@@ -41,7 +41,7 @@ Communicator Communicator::from_environment() {
     }
     ~ProcessRanks() {
       // A process that leaves without a word is noticed by its launcher, which then ends the others.
-      if (group->end()) mpi_finish();
+      if (mpi_owned() && group->end()) mpi_finish();
     }
     std::shared_ptr<Group> group;
   };

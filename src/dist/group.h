@@ -62,6 +62,7 @@ struct World {
 
  private:
   void expire();
+  bool crowded_;  // more ranks than processors: one that waits must not spin
 };
 
 class Group {

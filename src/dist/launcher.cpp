@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -42,25 +43,14 @@ int number_of_ranks(const char* variable) {
   return ranks;
 }
 
-// Machine and processors as text, equal for ranks that share them.
-struct Place {
-  std::string text;
-  int cpus;
-};
-
-Place this_place() {
-  char machine[256] = "";
-  gethostname(machine, sizeof machine - 1);
-  Place place{machine, 0};
+std::vector<std::size_t> cpus_of_process() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return {place.text, 1};
-  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &set)) continue;
-    place.text += " " + std::to_string(cpu);
-    ++place.cpus;
-  }
-  return place;
+  std::vector<std::size_t> cpus;
+  if (sched_getaffinity(0, sizeof set, &set) == 0)
+    for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+      if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  return cpus;
 }
 
 }  // namespace
@@ -81,11 +71,17 @@ int threads_of_rank(int configured, int cpus, int sharers) {
   return configured;
 }
 
+int allowed_cpus() { return std::max(1, static_cast<int>(cpus_of_process().size())); }
+
 int threads_of_rank(Communicator& communicator, int configured) {
-  const Place here = this_place();
-  const std::vector<std::string> places = communicator.all_gather(here.text);
-  const auto sharers = std::count(places.begin(), places.end(), here.text);
-  return threads_of_rank(configured, here.cpus, static_cast<int>(sharers));
+  // Equal for ranks on one machine with the same processors.
+  char machine[256] = "";
+  gethostname(machine, sizeof machine - 1);
+  std::string place = machine;
+  for (const std::size_t cpu : cpus_of_process()) place += " " + std::to_string(cpu);
+  const std::vector<std::string> places = communicator.all_gather(place);
+  const auto sharers = std::count(places.begin(), places.end(), place);
+  return threads_of_rank(configured, allowed_cpus(), static_cast<int>(sharers));
 }
 
 }  // namespace grpo::inline GRPO_ABI

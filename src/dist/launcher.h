@@ -17,6 +17,9 @@ struct Launch {
 // From the environment; the first launcher that left a mark decides.
 Launch announced_launch();
 
+// Processors that this process may run on.
+int allowed_cpus();
+
 // Threads of a rank: `configured`, or with 0 its share of the `cpus` that it may run on and `sharers` ranks use. Error
 // if `configured` does not fit.
 int threads_of_rank(int configured, int cpus, int sharers);

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <utility>
@@ -96,9 +97,14 @@ class MpiChannel final : public Communicator::Transport::Channel {
   std::vector<GrpoMpiPart> parts_;
 };
 
+std::atomic<bool> owned{false};
+
 class MpiTransport final : public Communicator::Transport {
  public:
-  MpiTransport() { check(mpi().start(&ranks_)); }
+  MpiTransport() {
+    check(mpi().start(&ranks_));
+    owned = ranks_.owned != 0;
+  }
   int rank() const override { return ranks_.rank; }
   int size() const override { return ranks_.size; }
   int local_size() const override { return ranks_.local_size; }
@@ -119,6 +125,8 @@ class MpiTransport final : public Communicator::Transport {
 }  // namespace
 
 std::unique_ptr<Communicator::Transport> mpi_transport() { return std::make_unique<MpiTransport>(); }
+
+bool mpi_owned() { return owned; }
 
 void mpi_finish() {
   if (mpi().finish() != 0) log::error(std::string("MPI: ") + mpi().error());

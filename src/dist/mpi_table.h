@@ -11,6 +11,7 @@ extern "C" {
 struct GrpoMpiRanks {
   int rank, size, local_size;
   int max_tag;
+  int owned;  // MPI was started here, and not by the program before
 };
 
 struct GrpoMpiPart {

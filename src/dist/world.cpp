@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "dist/group.h"
+#include "dist/launcher.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -22,15 +23,16 @@ int exit_code(ErrorKind kind) { return kind == ErrorKind::User ? 2 : kind == Err
 }  // namespace
 
 World::World(std::unique_ptr<Communicator::Transport> transport_in)
-    : transport(std::move(transport_in)), status(transport->rank(), transport->size()) {}
+    : transport(std::move(transport_in)),
+      status(transport->rank(), transport->size()),
+      crowded_(transport->local_size() > allowed_cpus()) {}
 
 void World::wait(const std::function<bool()>& done, Wait how) {
-  constexpr int kSpins = 200;
-  for (int i = 0; i < kSpins; ++i)
-    if (done()) return;
   const auto start = Clock::now();
+  const std::chrono::microseconds spin = crowded_ ? 20us : how == Wait::Busy ? 20ms : 1ms;
   while (!done()) {
     const auto waited = Clock::now() - start;
+    if (waited < spin) continue;
     if (deadline > 0 && waited > std::chrono::duration<double>(deadline)) expire();
     if (how == Wait::Idle && waited > 5ms) {
       std::this_thread::sleep_for(50us);

@@ -16,7 +16,7 @@ namespace {
 
 std::string last_error;
 MPI_Comm ranks = MPI_COMM_NULL;  // our own, so that a program's messages do not meet ours
-bool started_here = false;
+bool owned = false;
 
 int failed(const char* function, int code) {
   char text[MPI_MAX_ERROR_STRING] = "";
@@ -51,7 +51,7 @@ int start_process() {
   RETURN_IF_FAILED(MPI_Initialized(&initialized));
   if (initialized) return 0;  // the program's own, which it also ends
   RETURN_IF_FAILED(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &threads));
-  started_here = true;
+  owned = true;
   if (threads >= MPI_THREAD_FUNNELED) return 0;
   last_error = "MPI allows no threads besides the one that calls it";
   return 1;
@@ -65,6 +65,7 @@ int start(GrpoMpiRanks* of) {
   }
   RETURN_IF_FAILED(MPI_Comm_rank(ranks, &of->rank));
   RETURN_IF_FAILED(MPI_Comm_size(ranks, &of->size));
+  of->owned = owned;
   MPI_Comm machine = MPI_COMM_NULL;
   RETURN_IF_FAILED(MPI_Comm_split_type(ranks, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine));
   RETURN_IF_FAILED(MPI_Comm_size(machine, &of->local_size));
@@ -102,7 +103,7 @@ int test(GrpoMpiChannel* channel, int* done) {
 }
 
 int finish() {
-  if (!started_here) return 0;
+  if (!owned) return 0;
   RETURN_IF_FAILED(MPI_Comm_free(&ranks));
   RETURN_IF_FAILED(MPI_Finalize());
   return 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 
 #include <grpo/dist.h>
 
@@ -11,6 +12,8 @@ struct ConformanceCheck {
   const char* name;
   void (*run)(Communicator&);  // throws std::runtime_error with what is wrong
 };
+
+void expect(bool good, const std::string& what);
 
 // The communicator is as good as new after each.
 std::span<const ConformanceCheck> conformance_checks();
