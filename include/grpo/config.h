@@ -139,6 +139,7 @@ struct EvalSection {
   int num_generations = 1;
   double temperature = 0.0;
   int max_prompts = 0;  // 0: all
+  std::string best;     // metric of an evaluation, "-" before it: less is better; empty: no step is called the best
 };
 
 struct DistributedSection {  // runs on several ranks
@@ -165,8 +166,9 @@ struct RunConfig {
   OptimizerSection optimizer;
   EvalSection eval;
   DistributedSection distributed;
-  int save_every = 0;       // steps; 0: only at the end
-  int log_completions = 4;  // completions of each step written to completions.jsonl per group; 0: none
+  int save_every = 0;        // steps; 0: only at the end
+  int keep_checkpoints = 0;  // newest ones, beside the best; 0: all
+  int log_completions = 4;   // completions of each step written to completions.jsonl per group; 0: none
 
   std::string source;  // file it came from ("" when built in code); paths are relative to it
 };

@@ -135,8 +135,9 @@ class GRPO_API Trainer {
 
   enum class Start { Fresh, Resume };
   // All steps up to max_steps, with evaluation, checkpoints and the run folder's files. Fresh refuses a folder that
-  // holds a run.
-  void run(Start start = Start::Fresh);
+  // holds a run; Resume refuses a config or rows that would compute something else, but for fields and sections that
+  // `allow` names.
+  void run(Start start = Start::Fresh, const std::vector<std::string>& allow = {});
   // One optimiser step without touching the run folder (no files, no evaluation).
   Metrics step();
   // Greedy or sampled evaluation of `eval:` now; keys eval_*.

@@ -1,4 +1,4 @@
-// Files: whole reads, read-only maps, atomic replacement, appended records, folders, checksums.
+// Files: whole reads, reads at any place, atomic replacement, appended records, folders, checksums.
 //
 // Every failure is an Error that names the path and the system's reason. Values and services without shared
 // state: one object is for one thread at a time.
@@ -16,22 +16,23 @@ namespace grpo::inline GRPO_ABI {
 
 std::string read_file(const std::string& path);
 
-// The file's bytes, mapped read-only; an empty file gives an empty span.
-class MappedFile {
+// A file to read from at any place, by several threads at once. One that has become shorter than it was when it was
+// opened is an Error, where a mapping would end the process.
+class InputFile {
  public:
-  explicit MappedFile(const std::string& path);
-  ~MappedFile();
-  MappedFile(MappedFile&& other) noexcept;
-  MappedFile& operator=(MappedFile&& other) noexcept;
+  explicit InputFile(const std::string& path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
 
-  std::span<const std::byte> bytes() const { return {data_, size_}; }
-  std::size_t size() const { return size_; }
   const std::string& path() const { return path_; }
+  std::uint64_t size() const { return size_; }
+  void read(std::uint64_t offset, std::span<std::byte> to) const;  // within size()
 
  private:
   std::string path_;
-  const std::byte* data_ = nullptr;
-  std::size_t size_ = 0;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0;
 };
 
 enum class Synced { Yes, No };  // No: whole for readers, but a loss of power may cost old and new
@@ -82,12 +83,18 @@ void ensure_directory(const std::string& path);
 // Syncs a folder, so that a rename inside it survives a loss of power.
 void sync_directory(const std::string& path);
 
+// Gives a finished folder its name, on the disk as well.
+void move_folder(const std::string& from, const std::string& to);
+// Removes a folder, under another name (`path`.deleted): half of it never stands under its own.
+void remove_folder(const std::string& path);
+
 // An absolute path of `path` seen from the folder that holds `base_file`. An empty `path` or `base_file` gives
 // `path` as it is.
 std::string resolve_path(const std::string& path, const std::string& base_file);
 
 // XXH64 with seed 0, as 16 hexadecimal digits.
 std::string checksum_hex(std::span<const std::byte> bytes);
+std::string checksum_of_file(const std::string& path);
 inline std::string checksum_hex(std::string_view text) { return checksum_hex(std::as_bytes(std::span(text))); }
 
 }  // namespace grpo::inline GRPO_ABI

@@ -34,14 +34,20 @@ void on_signal(int signal) {
 void add_train(CLI::App& app, int& exit_code) {
   struct Options {
     std::string config;
-    std::vector<std::string> overrides;
+    std::vector<std::string> overrides, allow;
     bool resume = false;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("train", "trains as a run config says (kind: grpo or sft)");
   command->add_option("config", options->config, "run config, YAML or JSON")->required();
   command->add_option("overrides", options->overrides, "key=value, as grpo.beta=0 or rewards.0.weight=2");
-  command->add_flag("--resume", options->resume, "go on from the run folder's last checkpoint");
+  CLI::Option* resume = command->add_flag("--resume", options->resume, "go on from the run folder's last checkpoint");
+  command
+      ->add_option("--allow", options->allow,
+                   "a field or section that may differ from the run's when it goes on, as optimizer.learning_rate or "
+                   "data.train; may be repeated")
+      ->allow_extra_args(false)
+      ->needs(resume);
   command->footer("Fields of a run config:\n" + config_help());
   command->callback([options, &exit_code] {
     RunConfig run = load_config(options->config, options->overrides);
@@ -51,7 +57,7 @@ void add_train(CLI::App& app, int& exit_code) {
     std::signal(SIGINT, on_signal);
     std::signal(SIGTERM, on_signal);
     Trainer trainer(std::move(run), std::move(ranks));
-    trainer.run(options->resume ? Trainer::Start::Resume : Trainer::Start::Fresh);
+    trainer.run(options->resume ? Trainer::Start::Resume : Trainer::Start::Fresh, options->allow);
     const RunConfig& config = trainer.config();
     log::info(fmt::format("the run's files are in {}",
                           config.output_dir.empty() ? "runs/" + config.name : config.output_dir));

@@ -57,9 +57,9 @@ CausalLM CausalLM::load(const std::string& path, const Options& options) {
   file.path = path;
   if (std::filesystem::is_directory(path)) {
     config = load_model_config(path);
-    file.tensors = map_weights_folder(path);
+    file.tensors = open_weights_folder(path);
   } else {
-    GgufModel gguf = map_gguf(path);
+    GgufModel gguf = open_gguf(path);
     config = std::move(gguf.config);
     file.format = WeightFormat::Gguf;
     file.tensors = std::move(gguf.tensors);

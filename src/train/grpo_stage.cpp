@@ -8,7 +8,6 @@
 #include <cmath>
 #include <limits>
 
-#include "base/log.h"
 #include "train/minibatches.h"
 #include "train/plan.h"
 #include "train/ranks.h"
@@ -40,7 +39,7 @@ class GrpoStage final : public Stage {
         order_(prompts_.prompts.size(), context.config.seed, context.config.data.shuffle) {
     if (config_.loss.beta > 0)
       reference_.emplace(context.policy.clone({.dtype = context.policy.dtype(), .trainable = false}));
-    warn_of_memory();
+    check_memory_left();
   }
 
   Metrics accumulate(std::int64_t step) override {
@@ -61,34 +60,43 @@ class GrpoStage final : public Stage {
       reference_->mix_from(context_.policy, config_.ref_mixup_alpha);
   }
 
-  bool between_rollouts() const override { return next_minibatch_ == minibatches_.size(); }
   Json state() const override {
-    return Json::Object{{"position", position_}, {"num_tokens", num_tokens_}, {"between_rollouts", between_rollouts()}};
+    return Json::Object{{"position", position_},
+                        {"num_tokens", num_tokens_},
+                        {"minibatches", minibatches_.size()},
+                        {"next_minibatch", next_minibatch_}};
   }
-  void restore(const Json& state) override {
-    GRPO_CHECK(state.at("between_rollouts").as_bool(),
-               "--resume: the checkpoint lies inside a rollout; choose max_steps as a multiple of steps_per_generation "
-               "x num_iterations");
+  const Rollout* rollout_in_flight() const override {
+    return next_minibatch_ < minibatches_.size() ? &rollout_ : nullptr;
+  }
+  void restore(const Json& state, std::optional<Rollout> rollout) override {
     position_ = static_cast<std::uint64_t>(state.at("position").as_int());
     num_tokens_ = state.at("num_tokens").as_int();
     is_first_rollout_ = position_ == 0;
+    if (!rollout) return;
+    const Json now = reward_names(context_.rewards), then = rollout->address.at("rewards");
+    GRPO_CHECK(now == then, fmt::format("rewards: the checkpoint lies inside a rollout that {} scored, now it would be "
+                                        "{}; go on from a checkpoint between rollouts",
+                                        then.dump(), now.dump()));
+    rollout_ = std::move(*rollout);
+    Metrics ignored;  // told when the rollout was made
+    score_advantages(ignored);
+    split_minibatches();
+    const std::int64_t minibatches = state.at("minibatches").as_int();
+    GRPO_CHECK(minibatches == static_cast<std::int64_t>(minibatches_.size()),
+               fmt::format("grpo.steps_per_generation, grpo.num_iterations: the checkpoint lies inside a rollout of {} "
+                           "minibatches, now it would have {}; go on from a checkpoint between rollouts",
+                           minibatches, minibatches_.size()));
+    next_minibatch_ = static_cast<std::size_t>(state.at("next_minibatch").as_int());
   }
   CausalLM* reference() override { return reference_ ? &*reference_ : nullptr; }
 
  private:
-  // The plan's worst case: every answer as long as it may get.
-  void warn_of_memory() const {
+  void check_memory_left() const {
     RowLengths lengths;
     for (const Prompt& prompt : prompts_.prompts) lengths.push_back(static_cast<std::int64_t>(prompt.ids.size()));
-    const int ranks = context_.communicator.size();
-    const std::int64_t peak = peak_bytes(plan_bytes(context_.config, context_.policy.config(), lengths, ranks));
-    const std::int64_t held = resident_bytes(context_.config, context_.policy.config(), ranks).total();
-    const std::int64_t left = available_memory();  // the resident part is there already
-    if (left > 0 && peak - held > left)
-      log::warn(
-          fmt::format("memory: answers of {} tokens would take {} MiB more, {} MiB are free (grpo plan says where; "
-                      "grpo.cache_tokens and grpo.micro_batch_tokens bound it)",
-                      config_.loss.max_completion_length, (peak - held) >> 20, left >> 20));
+    check_step_memory(context_.config, context_.policy.config(), lengths, context_.communicator.size(),
+                      available_memory());
   }
 
   // ---- sampling -----------------------------------------------------------------------------------------------------
@@ -107,51 +115,65 @@ class GrpoStage final : public Stage {
     request.step = step;
     request.is_first = is_first_rollout_;
     is_first_rollout_ = false;
-    const std::map<std::string, RewardFailureCounts> before = context_.rewards.failures();
-    groups_ = sample_and_score(context_.player(), request);
-    Metrics metrics = rollout_metrics(groups_, context_.rewards, step, "");
-    add_failures(before, metrics);
-    score_advantages(step, metrics);
-    for (const RolloutGroup& group : groups_)
+    rollout_ = recorded_or_new(request);
+    Metrics metrics = rollout_metrics(rollout_.groups, context_.rewards, step, "");
+    add_failures(metrics);
+    score_advantages(metrics);
+    for (const RolloutGroup& group : rollout_.groups)
       for (const Completion& completion : group.completions)
         num_tokens_ += static_cast<std::int64_t>(group.prompt.ids.size() + completion.ids.size());
-    if (on_rollout) on_rollout({step, &groups_});
-    split_minibatches(step);
+    if (on_rollout) on_rollout({step, &rollout_.groups});
+    split_minibatches();
     metrics["time/rollout"] = seconds_since(start);
     return metrics;
   }
 
-  // Answers of this rollout without a score, by cause, where there are any.
-  void add_failures(const std::map<std::string, RewardFailureCounts>& before, Metrics& metrics) const {
-    Sums counts;
-    for (const auto& [name, now] : context_.rewards.failures()) {
-      const RewardFailureCounts& then = before.at(name);
-      const auto add = [&counts, &reward = name](const char* cause, std::int64_t count) {
-        if (count > 0) counts[fmt::format("rewards/{}/{}", reward, cause)] = static_cast<double>(count);
-      };
-      add("num_missing", now.missing - then.missing);
-      add("num_thrown", now.thrown - then.thrown);
-      add("num_timed_out", now.timed_out - then.timed_out);
-      add("num_infrastructure", now.infrastructure - then.infrastructure);
-      add("num_out_of_range", now.out_of_range - then.out_of_range);
+  // What the journal has is neither sampled nor scored again; what it has not is written before anything depends on it.
+  Rollout recorded_or_new(const SampleAndScore& request) {
+    Rollout rollout;
+    rollout.address = Json::Object{{"step", request.step}};
+    if (journal) {
+      rollout.address = journal->address(request.step, context_.policy, context_.rewards);
+      if (std::optional<Rollout> recorded = journal->find(rollout.address)) {
+        restore_prompts(request, recorded->groups);
+        return std::move(*recorded);
+      }
     }
-    metrics.merge(merge_over_ranks(context_.communicator, counts, [](Sums& into, const Sums& from) {
-      for (const auto& [name, count] : from) into[name] += count;
-    }));
+    const std::map<std::string, RewardFailureCounts> before = context_.rewards.failures();
+    rollout.groups = sample_and_score(context_.player(), request);
+    rollout.failures = failures_since(before, context_.rewards, context_.communicator);
+    if (journal) journal->write(rollout);
+    return rollout;
+  }
+
+  // Answers of this rollout without a score, by cause, where there are any.
+  void add_failures(Metrics& metrics) const {
+    for (std::size_t k = 0; k < rollout_.failures.size(); ++k) {
+      const auto add = [&](const char* cause, std::int64_t count) {
+        if (count > 0)
+          metrics[fmt::format("rewards/{}/{}", context_.rewards.name(k), cause)] = static_cast<double>(count);
+      };
+      const RewardFailureCounts& counts = rollout_.failures[k];
+      add("num_missing", counts.missing);
+      add("num_thrown", counts.thrown);
+      add("num_timed_out", counts.timed_out);
+      add("num_infrastructure", counts.infrastructure);
+      add("num_out_of_range", counts.out_of_range);
+    }
   }
 
   // Over the whole rollout, before it is split.
-  void score_advantages(std::int64_t step, Metrics& metrics) {
+  void score_advantages(Metrics& metrics) {
     const RewardSet& rewards = context_.rewards;
     std::vector<double> values, weights;
     std::vector<MissingReward> missing;
     std::vector<std::int64_t> offsets = {0};
     std::vector<std::uint8_t> absent;
     for (std::size_t k = 0; k < rewards.size(); ++k) {
-      weights.push_back(rewards.weight(k, step));
+      weights.push_back(rewards.weight(k, rollout_.step()));
       missing.push_back(rewards.missing(k));
     }
-    for (const RolloutGroup& group : groups_) {
+    for (const RolloutGroup& group : rollout_.groups) {
       for (const std::vector<double>& row : group.rewards) values.insert(values.end(), row.begin(), row.end());
       offsets.push_back(offsets.back() + static_cast<std::int64_t>(group.rewards.size()));
       absent.insert(absent.end(), group.absent.begin(), group.absent.end());
@@ -164,7 +186,7 @@ class GrpoStage final : public Stage {
                                                .absent = absent},
                                               config_.advantage);
     std::size_t sample = 0;
-    for (RolloutGroup& group : groups_)
+    for (RolloutGroup& group : rollout_.groups)
       for (std::size_t c = 0; c < group.completions.size(); ++c, ++sample) {
         group.advantages.push_back(result.advantages[sample]);
         group.included.push_back(result.included[sample]);
@@ -173,13 +195,13 @@ class GrpoStage final : public Stage {
   }
 
   // Every iteration sees the same minibatches; `completions` deals the rollout's answers out at random.
-  void split_minibatches(std::int64_t step) {
+  void split_minibatches() {
     std::vector<AnswerRef> answers;
-    for (const RolloutGroup& group : groups_)
+    for (const RolloutGroup& group : rollout_.groups)
       for (std::size_t c = 0; c < group.completions.size(); ++c) answers.push_back({&group, c});
     std::vector<std::vector<AnswerRef>> split(static_cast<std::size_t>(config_.steps_per_generation));
     const std::vector<std::size_t> part_of = deal_answers(
-        answers.size(), {config_.minibatch_split, config_.steps_per_generation, context_.config.seed, step});
+        answers.size(), {config_.minibatch_split, config_.steps_per_generation, context_.config.seed, rollout_.step()});
     for (std::size_t i = 0; i < answers.size(); ++i)
       split[part_of[i]].push_back(answers[i]);  // neighbours share prompts
     minibatches_.clear();
@@ -196,7 +218,7 @@ class GrpoStage final : public Stage {
     std::vector<std::size_t> groups;
     for (const AnswerRef& answer : all) {
       tokens.push_back(static_cast<std::int64_t>(answer.group->completions[answer.completion].ids.size()));
-      groups.push_back(static_cast<std::size_t>(answer.group - groups_.data()));
+      groups.push_back(static_cast<std::size_t>(answer.group - rollout_.groups.data()));
     }
     const IndexRange own = balanced_share(tokens, groups, context_.communicator);
     return {all.begin() + static_cast<std::ptrdiff_t>(own.begin), all.begin() + static_cast<std::ptrdiff_t>(own.end)};
@@ -274,7 +296,7 @@ class GrpoStage final : public Stage {
   std::optional<CausalLM> reference_;
   BackwardPasses passes_{context_.policy, context_.optimizer, context_.communicator,
                          context_.config.distributed.zero_stage};
-  std::vector<RolloutGroup> groups_;
+  Rollout rollout_;  // the one that minibatches_ are made of
   std::vector<std::vector<AnswerRef>> minibatches_;
   std::size_t next_minibatch_ = 0;
   std::uint64_t position_ = 0;  // prompts drawn so far

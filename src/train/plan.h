@@ -15,6 +15,8 @@ using RowLengths = std::vector<std::int64_t>;
 
 // ---- packing --------------------------------------------------------------------------------------------------------
 
+// Of a micro-batch, by its setting.
+inline std::int64_t micro_batch_tokens(int given) { return given > 0 ? given : kMicroBatchTokens; }
 // An answer as pack() sees it: `answer` tokens after the `prompt` tokens of its group.
 struct AnswerSize {
   std::size_t group = 0;
@@ -52,5 +54,9 @@ std::int64_t peak_bytes(const std::vector<PhaseBytes>& phases);
 std::int64_t available_memory();
 // Throws Error when the resident part alone does not fit in what is available.
 void check_memory(const RunConfig& config, const ModelConfig& model, int ranks = 1);
+// With the resident part there: throws Error when one micro-batch of the update or one answer of the sampler may come
+// to need more than what is `available`, and warns when only the worst case of a phase does.
+void check_step_memory(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths, int ranks,
+                       std::int64_t available);
 
 }  // namespace grpo::inline GRPO_ABI

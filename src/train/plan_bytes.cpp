@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/log.h"
 #include "train/plan.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -105,6 +106,36 @@ std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& 
   return {rollout, update};
 }
 
+// What no setting but those named can make smaller, with rows as long as the longest: they may meet at any step.
+struct LeastBytes {
+  std::string what;
+  std::int64_t bytes;
+  std::string bounds;
+};
+
+std::vector<LeastBytes> least_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths) {
+  const Sizes s = sizes_of(model, config.model.dtype);
+  const auto update = [&](const PackedSizes& batch, const std::string& bounds) {
+    return LeastBytes{fmt::format("one micro-batch of the update ({} tokens)", batch.most_tokens),
+                      activation_bytes(s, batch) + backward_bytes(s, batch), bounds};
+  };
+  const RowLengths longest = {*std::max_element(lengths.begin(), lengths.end())};
+  if (config.kind == RunKind::Sft)
+    return {update(sft_step_sizes(config, longest),
+                   fmt::format("sft.micro_batch_tokens (now {}) or sft.max_length (now {})",
+                               micro_batch_tokens(config.sft.micro_batch_tokens), config.sft.max_length))};
+  const GrpoSection& grpo = config.grpo;
+  const std::int64_t length = grpo.loss.max_completion_length;
+  const std::string answer = fmt::format("grpo.max_completion_length (now {})", length);
+  return {{fmt::format("one answer of the sampler ({} tokens)", longest[0] + length),
+           cache_bytes(s, blocks_for(longest[0]) + blocks_for(longest[0] + length) - longest[0] / kKvBlock) +
+               forward_bytes(s, longest[0]),
+           answer},
+          update(largest(step_sizes(config, longest, grpo.minibatch_split)),
+                 fmt::format("grpo.micro_batch_tokens (now {}) or {}", micro_batch_tokens(grpo.micro_batch_tokens),
+                             answer))};
+}
+
 std::int64_t number_in(const std::string& path) {
   std::ifstream file(path);
   std::int64_t value = 0;
@@ -197,6 +228,21 @@ void check_memory(const RunConfig& config, const ModelConfig& model, int ranks) 
     parts += fmt::format("{}{} {} MiB", parts.empty() ? "" : ", ", name, bytes >> 20);
   throw Error(fmt::format("memory: training this model needs {} MiB before the first token ({}), {} MiB are available",
                           resident.total() >> 20, parts, available >> 20));
+}
+
+void check_step_memory(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths, int ranks,
+                       std::int64_t available) {
+  if (available <= 0) return;
+  for (const auto& [what, bytes, bounds] : least_bytes(config, model, lengths))
+    GRPO_CHECK(bytes <= available, fmt::format("memory: {} may take {} MiB, {} MiB are free; lower {}", what,
+                                               bytes >> 20, available >> 20, bounds));
+  const std::int64_t more =
+      peak_bytes(plan_bytes(config, model, lengths, ranks)) - resident_bytes(config, model, ranks).total();
+  if (more > available)
+    log::warn(
+        fmt::format("memory: the worst case would take {} MiB more, {} MiB are free (grpo plan says where; "
+                    "grpo.cache_tokens and grpo.micro_batch_tokens bound it)",
+                    more >> 20, available >> 20));
 }
 
 }  // namespace grpo::inline GRPO_ABI

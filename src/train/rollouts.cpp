@@ -155,6 +155,17 @@ std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAnd
   return groups;
 }
 
+void restore_prompts(const SampleAndScore& request, std::vector<RolloutGroup>& groups) {
+  bool same = groups.size() == request.prompts.size();
+  for (std::size_t g = 0; same && g < groups.size(); ++g) {
+    const Prompt& prompt = *request.prompts[g];
+    same = groups[g].prompt.row == prompt.row && groups[g].prompt.ids == prompt.ids;
+    groups[g].prompt = prompt;
+  }
+  GRPO_CHECK(same, fmt::format("step {}: the rollout on disk is of other prompts; did the tokenizer change?",
+                               request.step + 1));
+}
+
 Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet& rewards, std::int64_t step,
                         const std::string& prefix) {
   Metrics metrics;

@@ -46,6 +46,9 @@ std::shared_ptr<const RewardInput::Data> reward_input(const RolloutGroup& group,
 // Groups with completions and rewards, all of them on every rank; advantages are left empty.
 std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAndScore& request);
 
+// Puts whole prompts into groups that were kept with row and ids. Throws Error when they are of other prompts.
+void restore_prompts(const SampleAndScore& request, std::vector<RolloutGroup>& groups);
+
 // completions/{mean,min,max}_length ..., rewards/<name>/{mean,std}, with `prefix` before each name.
 Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet& rewards, std::int64_t step,
                         const std::string& prefix);

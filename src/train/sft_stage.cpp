@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "train/ranks.h"
+#include "train/plan.h"
 #include "train/stage.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -25,7 +26,12 @@ class SftStage final : public Stage {
       : context_(context),
         config_(context.config.sft),
         rows_(load()),
-        order_(rows_.size(), context.config.seed, context.config.data.shuffle) {}
+        order_(rows_.size(), context.config.seed, context.config.data.shuffle) {
+    RowLengths lengths;
+    for (const PromptBuilder::Conversation& row : rows_) lengths.push_back(static_cast<std::int64_t>(row.ids.size()));
+    check_step_memory(context.config, context.policy.config(), lengths, context.communicator.size(),
+                      available_memory());
+  }
 
   // Loss: -sum of log-probs of the step's assistant tokens over their number.
   Metrics accumulate(std::int64_t /*step*/) override {
@@ -56,7 +62,7 @@ class SftStage final : public Stage {
   }
 
   Json state() const override { return Json::Object{{"position", position_}, {"num_tokens", num_tokens_}}; }
-  void restore(const Json& state) override {
+  void restore(const Json& state, std::optional<Rollout> /*rollout*/) override {
     position_ = static_cast<std::uint64_t>(state.at("position").as_int());
     num_tokens_ = state.at("num_tokens").as_int();
   }

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 
 #include "base/config_rules.h"
@@ -11,6 +12,7 @@
 #include "dist/launcher.h"
 #include "reward/configured.h"
 #include "train/checkpoint.h"
+#include "train/config_check.h"
 #include "train/plan.h"
 #include "train/run_folder.h"
 #include "train/stage.h"
@@ -25,7 +27,7 @@ void check_same_run(const RunConfig& config, Communicator& communicator) {
   if (communicator.size() == 1) return;
   const std::vector<std::pair<std::string, std::string>> parts = {
       {"configs", checksum_hex(to_yaml(config_to_tree(config)))},
-      {"rows in data.train", checksum_hex(MappedFile(config.data.train).bytes())}};
+      {"rows in data.train", checksum_of_file(config.data.train)}};
   for (const auto& [what, mine] : parts) {
     const std::vector<std::string> all = communicator.all_gather(mine);
     for (std::size_t rank = 0; rank < all.size(); ++rank)
@@ -149,27 +151,44 @@ struct Trainer::Impl {
 
   void save() {
     const std::int64_t step_count = optimizer.steps_done();
+    const bool is_there = saved == step_count;  // what was unfinished is made up for
     saved = step_count;
-    if (!writes_files()) {
-      optimizer.state();  // rank 0 gathers it
+    if (!folder) {
+      if (!is_there) optimizer.state();  // rank 0 gathers it
       return;
     }
-    save_checkpoint(folder->checkpoint(step_count), {step_count, stage().state()}, policy, tokenizer, optimizer,
-                    stage().reference());
+    folder->sync_records();
+    const CheckpointState state{step_count, stage().state(), best, unfinished};
+    if (is_there) {
+      update_checkpoint(folder->checkpoint(step_count), state);
+    } else {
+      save_checkpoint(folder->checkpoint(step_count), state, policy, tokenizer, optimizer, stage().reference(),
+                      stage().rollout_in_flight());
+    }
+    tidy();
+  }
+
+  // What the newest checkpoint makes needless goes when that one is on the disk, never before.
+  void tidy() {
+    journal->forget(optimizer.steps_done());
+    write_best(folder->path(), best);
+    prune_checkpoints(folder->path(), config.keep_checkpoints, best);
   }
 
   void resume() {
-    std::int64_t last = -1;  // of rank 0: none
-    if (folder) {
-      folder->check_config(config);
-      last = folder->last_checkpoint().value_or(-1);
-    }
+    std::int64_t last = folder ? newest_checkpoint(folder->path()).value_or(-1) : -1;  // -1: none
     communicator.broadcast(std::as_writable_bytes(std::span(&last, 1)), 0);
-    if (last >= 0)
-      stage().restore(
-          load_checkpoint(RunFolder::checkpoint(config, last), policy, optimizer, stage().reference()).stage);
+    if (last >= 0) {
+      LoadedCheckpoint loaded =
+          load_checkpoint(RunFolder::checkpoint(config, last), policy, optimizer, stage().reference());
+      stage().restore(loaded.state.stage, std::move(loaded.in_flight));
+      if (loaded.state.best && loaded.state.best->metric == config.eval.best) best = loaded.state.best;
+      unfinished = loaded.state.unfinished;
+    }
     if (!folder) return;
     folder->truncate_records(std::max<std::int64_t>(last, 0));
+    if (unfinished) folder->truncate_metrics(last - 1);  // its row is still to come
+    tidy();
     log::info(last >= 0 ? fmt::format("resuming after step {}", last)
                         : std::string("no checkpoint yet: starting anew"));
   }
@@ -181,52 +200,85 @@ struct Trainer::Impl {
     return asked > 0;
   }
 
-  // An evaluation that fails does not cost the training before it.
+  // An evaluation that fails does not cost the training before it: --resume makes up for it.
   void add_evaluation(Metrics& metrics) {
     try {
       metrics.merge(evaluate());
     } catch (const Error&) {
-      if (communicator.size() == 1 && stage().between_rollouts()) save();
+      unfinished = metrics;
+      if (communicator.size() == 1) save();
       throw;
     }
+    unfinished.reset();
   }
 
-  void run(Start start) {
+  // True when the step's evaluation is better than all before.
+  bool is_best_yet(const Metrics& metrics) {
+    if (config.eval.best.empty()) return false;
+    const bool less_is_better = config.eval.best[0] == '-';
+    const double value = metrics.at(config.eval.best.substr(less_is_better ? 1 : 0));
+    const bool improves = !best || (less_is_better ? value < best->value : value > best->value);
+    if (std::isnan(value) || !improves) return false;
+    best = {optimizer.steps_done(), config.eval.best, value};
+    return true;
+  }
+
+  // What follows an optimiser step: evaluation, records, checkpoint.
+  void finish_step(Metrics metrics) {
+    const std::int64_t done = optimizer.steps_done();
+    const bool is_last = done == config.max_steps;
+    bool is_due = unfinished || (config.save_every > 0 && done % config.save_every == 0);
+    if (!config.eval.data.empty() && (is_last || (config.eval.every > 0 && done % config.eval.every == 0))) {
+      add_evaluation(metrics);
+      is_due |= is_best_yet(metrics);
+    }
+    for (auto& sink : own_sinks) sink->write(done, metrics);
+    for (auto& sink : sinks) sink->write(done, metrics);
+    if (on_step) on_step({done, &metrics});
+    if (is_due) save();
+  }
+
+  void open_folder(Start start, const std::vector<std::string>& allow) {
+    const Json data = data_checksums(config);
+    if (writes_files()) folder.emplace(config, start == Start::Resume);
+    if (folder && start == Start::Resume) folder->check_config(config, data, allow);
+    journal.emplace(RunFolder::path_of(config) + "/rollouts",
+                    checksum_hex(config_checksum(config_to_tree(config)) + data.dump()), communicator);
+    stage().journal = &*journal;
+    if (start == Start::Resume) resume();
+    saved = optimizer.steps_done();
+    if (!folder) return;
+    folder->save_config(config, data);
+    own_sinks.push_back(jsonl_sink(folder->file("metrics.jsonl")));
+    own_sinks.push_back(tensorboard_sink(folder->path()));
+    own_sinks.push_back(console_sink(config.name, config.max_steps));
+  }
+
+  void run(Start start, const std::vector<std::string>& allow) {
     stage();  // bad data is an error before the folder exists
     if (!config.eval.data.empty()) load_evaluation();
+    check_best_metric();
     const RunEnd end{*this};
-    if (writes_files()) folder.emplace(config, start == Start::Resume);
-    if (start == Start::Resume) resume();
-    std::vector<std::unique_ptr<MetricSink>> own;
-    if (folder) {
-      folder->save_config(config);
-      own.push_back(jsonl_sink(folder->file("metrics.jsonl")));
-      own.push_back(tensorboard_sink(folder->path()));
-      own.push_back(console_sink(config.name, config.max_steps));
-    }
-    saved = optimizer.steps_done();
+    open_folder(start, allow);
+    if (unfinished) finish_step(*unfinished);
     bool stopped = is_stop_requested();
     while (optimizer.steps_done() < config.max_steps && !stopped) {
-      Metrics metrics = step();
-      const std::int64_t done = optimizer.steps_done();
-      const bool is_last = done == config.max_steps;
-      if (!config.eval.data.empty() && (is_last || (config.eval.every > 0 && done % config.eval.every == 0)))
-        add_evaluation(metrics);
-      for (auto& sink : own) sink->write(done, metrics);
-      for (auto& sink : sinks) sink->write(done, metrics);
-      if (on_step) on_step({done, &metrics});
-      // Inside a rollout a checkpoint could not be resumed: it is taken at the first step after that.
-      const bool is_due = config.save_every > 0 && done / config.save_every > saved / config.save_every;
-      if (is_due && stage().between_rollouts()) save();
+      finish_step(step());
       stopped = is_stop_requested();
     }
     if (saved == optimizer.steps_done()) return;
-    if (stage().between_rollouts() || !stopped) {
-      save();
-      communicator.barrier();  // rank 0 writes; if it cannot, all ranks say so
-    } else {
-      log::warn(fmt::format("stopped inside a rollout: --resume goes on from step {}", saved));
-    }
+    save();
+    communicator.barrier();  // rank 0 writes; if it cannot, all ranks say so
+  }
+
+  // Known before the first evaluation: what one without answers has.
+  void check_best_metric() const {
+    if (config.eval.best.empty()) return;
+    const std::string metric = config.eval.best.substr(config.eval.best[0] == '-' ? 1 : 0);
+    const Metrics known = rollout_metrics({}, rewards, 0, "eval_");
+    std::string names;
+    for (const auto& [name, value] : known) names += (names.empty() ? "" : ", ") + name;
+    GRPO_CHECK(known.contains(metric), fmt::format("eval.best: expected one of {}, got {}", names, metric));
   }
 
   // A page that cannot be written costs no run.
@@ -244,6 +296,8 @@ struct Trainer::Impl {
     Impl& impl;
     ~RunEnd() {
       if (impl.folder) impl.report();
+      if (impl.stage_) impl.stage_->journal = nullptr;
+      impl.own_sinks.clear();
       impl.folder.reset();
       stop_requested = false;
     }
@@ -258,11 +312,14 @@ struct Trainer::Impl {
   Optimizer optimizer;
   std::unique_ptr<Stage> stage_;
   std::optional<RunFolder> folder;
+  std::optional<Journal> journal;
   std::optional<PromptSet> eval_prompts;
   std::int64_t saved = 0;  // step of the last checkpoint
+  std::optional<BestStep> best;
+  std::optional<Metrics> unfinished;  // of the step at hand, whose evaluation failed
   std::function<void(const RolloutReport&)> on_rollout;
   std::function<void(const StepReport&)> on_step;
-  std::vector<std::unique_ptr<MetricSink>> sinks;
+  std::vector<std::unique_ptr<MetricSink>> own_sinks, sinks;
 };
 
 Trainer::Trainer(RunConfig config, Communicator communicator) {
@@ -282,8 +339,8 @@ void Trainer::on_rollout(std::function<void(const RolloutReport&)> callback) {
 }
 void Trainer::on_step(std::function<void(const StepReport&)> callback) { impl_->on_step = std::move(callback); }
 void Trainer::add_sink(std::unique_ptr<MetricSink> sink) { impl_->sinks.push_back(std::move(sink)); }
-void Trainer::run(Start start) {
-  together(impl_->communicator, [&] { impl_->run(start); });
+void Trainer::run(Start start, const std::vector<std::string>& allow) {
+  together(impl_->communicator, [&] { impl_->run(start, allow); });
 }
 Metrics Trainer::step() {
   return together(impl_->communicator, [&] { return impl_->step(); });
