@@ -167,6 +167,7 @@ struct RunConfig {
   DistributedSection distributed;
   int save_every = 0;       // steps; 0: only at the end
   int log_completions = 4;  // completions of each step written to completions.jsonl per group; 0: none
+  bool trace = false;       // phases written to trace.json
 
   std::string source;  // file it came from ("" when built in code); paths are relative to it
 };

@@ -216,6 +216,7 @@ const Fields<RunConfig>& run_fields() {
       integer("save_every", &S::save_every, at_least(0), "steps between checkpoints; 0: only at the end"),
       integer("log_completions", &S::log_completions, at_least(0),
               "completions of each group written to completions.jsonl; 0: none"),
+      flag("trace", &S::trace, "phases written to trace.json, for Perfetto and chrome://tracing"),
   };
   return rows;
 }

@@ -19,9 +19,9 @@ namespace {
 namespace fs = std::filesystem;
 
 // What a resumed run may change: how long, how often, where and with how many threads, never what is computed.
-constexpr std::array<std::string_view, 9> kMayChange = {"max_steps", "output_dir",           "save_every",
-                                                        "threads",   "log_completions",      "eval",
-                                                        "name",      "max_failure_fraction", "distributed"};
+constexpr std::array<std::string_view, 10> kMayChange = {
+    "max_steps", "output_dir", "save_every",           "threads",     "log_completions",
+    "eval",      "name",       "max_failure_fraction", "distributed", "trace"};
 
 std::string path_of(const RunConfig& config) {
   return config.output_dir.empty() ? "runs/" + config.name : config.output_dir;

@@ -9,6 +9,7 @@
 
 #include <grpo/train.h>
 
+#include "metrics/phases.h"
 #include "train/rollouts.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -21,7 +22,8 @@ struct StageContext {
   const Tokenizer& tokenizer;
   RewardSet& rewards;
   Optimizer& optimizer;
-  Player player() const { return {policy, tokenizer, rewards, &communicator}; }
+  Phases& phases;
+  Player player() const { return {policy, tokenizer, rewards, &communicator, &phases}; }
 };
 
 class Stage {

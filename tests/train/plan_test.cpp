@@ -180,16 +180,6 @@ TEST_F(Plan, RefusesWhatCannotFit) {
   EXPECT_NE(text.find("reference"), std::string::npos) << text;
 }
 
-// "VmHWM" or "VmRSS" of this process in bytes.
-std::int64_t status_bytes(const std::string& name) {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    std::int64_t kib = 0;
-    if (word == name + ":" && status >> kib) return kib * 1024;
-  }
-  return 0;
-}
-
 // A run whose answers all reach their limit takes what was planned, within a quarter: the plan has no scratch of
 // kernels.
 TEST_F(Plan, PeakOfARealRun) {
