@@ -52,6 +52,11 @@ sanitized() {
     cmake --build "$build-sanitize" -j "$jobs" &&
     UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir "$build-sanitize" --output-on-failure -j "$jobs" --no-tests=error
 }
+threads() {
+  cmake -S . -B "$build-thread" -G Ninja -DGRPO_WERROR=ON -DGRPO_TESTS=ON -DGRPO_SANITIZE=thread >/dev/null &&
+    cmake --build "$build-thread" -j "$jobs" --target thread_tests &&
+    ctest --test-dir "$build-thread" --output-on-failure -j "$jobs" --no-tests=error
+}
 fuzzers() { tests/fuzz.sh "$build-fuzz" "$([ "$full" = 1 ] && echo 1000000 || echo 5s)"; }
 ranks() {
   local tiny status
@@ -72,6 +77,7 @@ part "build" compile
 part "public headers" headers
 part "unit tests" unit_tests
 part "sanitizers (without LibTorch)" sanitized
+part "threads (ThreadSanitizer)" threads
 part "fuzzers" fuzzers
 part "generated docs" docs
 part "program" tests/cli/run.sh "$build/grpo"

@@ -169,6 +169,7 @@ struct RunConfig {
   int save_every = 0;        // steps; 0: only at the end
   int keep_checkpoints = 0;  // newest ones, beside the best; 0: all
   int log_completions = 4;   // completions of each step written to completions.jsonl per group; 0: none
+  bool trace = false;        // phases written to trace.json
 
   std::string source;  // file it came from ("" when built in code); paths are relative to it
 };

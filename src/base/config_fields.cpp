@@ -221,6 +221,7 @@ const Fields<RunConfig>& run_fields() {
               "newest checkpoints that are kept, beside the best one; 0: all"),
       integer("log_completions", &S::log_completions, at_least(0),
               "completions of each group written to completions.jsonl; 0: none"),
+      flag("trace", &S::trace, "phases written to trace.json, for Perfetto and chrome://tracing"),
   };
   return rows;
 }

@@ -24,6 +24,7 @@ void on_signal(int signal) {
   }
   Trainer::request_stop();
   if (num_signals.fetch_add(1) > 0) {
+    log::leave_live_line();
     std::signal(signal, SIG_DFL);
     std::raise(signal);
   }

@@ -149,6 +149,20 @@ void flatten(const Json& tree, const std::string& path, std::map<std::string, st
     leaves[path] = tree.is_string() ? tree.as_string() : tree.dump();
 }
 
+// Sizes in GiB, everything else as it is.
+std::string environment_table(const RunRecord& run) {
+  std::map<std::string, std::string> leaves;
+  flatten(run.environment, "", leaves);
+  std::string html = "<table>";
+  for (const auto& [name, text] : leaves) {
+    const Json* value = run.environment.find(name);
+    const bool is_size = name.ends_with("_bytes") && value != nullptr && value->is_number();
+    html += fmt::format("<tr><td>{}<td>{}</tr>", escape_html(name),
+                        is_size ? fmt::format("{:.1f} GiB", value->as_double() / (1 << 30)) : escape_html(text));
+  }
+  return html + "</table>";
+}
+
 // Fields in which the runs differ, a column per run.
 std::string config_differences(const std::vector<RunRecord>& runs) {
   std::vector<std::map<std::string, std::string>> leaves(runs.size());
@@ -222,6 +236,8 @@ void write_report(const std::vector<std::string>& folders, const std::string& pa
     const std::string of = runs.size() == 1 ? "" : " of " + escape_html(run.name);
     if (!run.samples.empty()) body += fmt::format("<h2>Answers{}</h2>{}", of, samples(run));
     body += fmt::format("<details><summary>All metrics{}</summary>{}</details>", of, metric_table(run));
+    if (!run.environment.is_null())
+      body += fmt::format("<details><summary>Environment{}</summary>{}</details>", of, environment_table(run));
     if (!run.config_text.empty())
       body += fmt::format("<details><summary>Configuration{}</summary><pre>{}</pre></details>", of,
                           escape_html(run.config_text));

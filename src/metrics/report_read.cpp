@@ -58,6 +58,8 @@ RunRecord read_run(const std::string& folder) {
     run.config = parse_yaml(run.config_text, file("config.resolved.yaml"));
     if (const Json* name = run.config.find("name"); name != nullptr && name->is_string()) run.name = name->as_string();
   }
+  if (std::filesystem::exists(file("environment.json")))
+    run.environment = parse_json(read_file(file("environment.json")), {.source = file("environment.json")});
   std::map<std::string, Curve> curves;
   for_each_jsonl_row(file("metrics.jsonl"), [&](const Json& row, std::uint64_t) {
     const std::int64_t step = step_of(row);

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
 #include <limits>
 
+#include "train/invariants.h"
 #include "train/minibatches.h"
 #include "train/plan.h"
 #include "train/ranks.h"
@@ -17,10 +17,6 @@ namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr double kOnPolicyTolerance = 1e-3;  // check_on_policy: tolerance
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 std::vector<double> to_doubles(const at::Tensor& values) {
   const at::Tensor flat = values.detach().contiguous();
@@ -45,11 +41,7 @@ class GrpoStage final : public Stage {
   Metrics accumulate(std::int64_t step) override {
     Metrics metrics;
     if (next_minibatch_ == minibatches_.size()) metrics = roll_out(step);
-    const auto start = std::chrono::steady_clock::now();
-    const bool on_policy = next_minibatch_ == 0;
-    std::vector<PackedBatch> batches = pack_minibatch(minibatches_[next_minibatch_++], on_policy);
-    metrics.merge(update(batches, on_policy));
-    metrics["time/update"] = seconds_since(start);
+    metrics.merge(update(next_minibatch_++));
     metrics["epoch"] = static_cast<double>(position_) / static_cast<double>(prompts_.prompts.size());
     metrics["num_tokens"] = static_cast<double>(num_tokens_);
     return metrics;
@@ -102,7 +94,7 @@ class GrpoStage final : public Stage {
   // ---- sampling -----------------------------------------------------------------------------------------------------
 
   Metrics roll_out(std::int64_t step) {
-    const auto start = std::chrono::steady_clock::now();
+    const Phase rollout(&context_.phases, "rollout");
     SampleAndScore request;
     const int count = config_.prompts_per_step * config_.steps_per_generation;
     for (int i = 0; i < count; ++i) request.prompts.push_back(&prompts_.prompts[order_.row_at(position_++)]);
@@ -117,6 +109,7 @@ class GrpoStage final : public Stage {
     is_first_rollout_ = false;
     rollout_ = recorded_or_new(request);
     Metrics metrics = rollout_metrics(rollout_.groups, context_.rewards, step, "");
+    context_.phases.set_reward(metrics.at("reward"));
     add_failures(metrics);
     score_advantages(metrics);
     for (const RolloutGroup& group : rollout_.groups)
@@ -124,7 +117,6 @@ class GrpoStage final : public Stage {
         num_tokens_ += static_cast<std::int64_t>(group.prompt.ids.size() + completion.ids.size());
     if (on_rollout) on_rollout({step, &rollout_.groups});
     split_minibatches();
-    metrics["time/rollout"] = seconds_since(start);
     return metrics;
   }
 
@@ -164,6 +156,7 @@ class GrpoStage final : public Stage {
 
   // Over the whole rollout, before it is split.
   void score_advantages(Metrics& metrics) {
+    const Phase phase(&context_.phases, "advantages");
     const RewardSet& rewards = context_.rewards;
     std::vector<double> values, weights;
     std::vector<MissingReward> missing;
@@ -192,6 +185,9 @@ class GrpoStage final : public Stage {
         group.included.push_back(result.included[sample]);
       }
     for (const auto& [name, value] : result.metrics) metrics[name] = value;
+    metrics["invariants/incomplete_groups"] = incomplete_groups(rollout_.groups, config_.num_generations);
+    if (config_.advantage.aggregation == Aggregation::SumThenNormalize)
+      metrics["invariants/advantage_sum"] = largest_advantage_sum(rollout_.groups);
   }
 
   // Every iteration sees the same minibatches; `completions` deals the rollout's answers out at random.
@@ -233,25 +229,30 @@ class GrpoStage final : public Stage {
     if (!on_policy)
       for (PackedBatch& batch : batches) batch.old_logps = batch.sampler_logps;
     if (!reference_) return batches;
+    const Phase phase(&context_.phases, "reference");
     const at::NoGradGuard no_grad;
     for (PackedBatch& batch : batches)
       batch.ref_logps = to_doubles(batch_logprobs(*reference_, batch, config_.temperature).logprobs);
     return batches;
   }
 
-  Metrics update(const std::vector<PackedBatch>& batches, bool on_policy) {
+  Metrics update(std::size_t minibatch) {
+    Phase phase(&context_.phases, "update");
+    const std::vector<AnswerRef>& answers = minibatches_[minibatch];
+    const bool on_policy = minibatch == 0;
+    const std::vector<PackedBatch> batches = pack_minibatch(answers, on_policy);
     Denominators denominators = count_denominators(batches);
     std::array<double, 2> counts = {denominators.sequences, denominators.tokens};
     context_.communicator.all_reduce(std::span<double>(counts));
     denominators = {counts[0], counts[1]};
     Sums sums;
     double& loss_sum = sums["loss"];
-    double& num_mismatched = sums["mismatched"];
     passes_.run(batches.size(), [&](std::size_t i) -> at::Tensor {
       const PackedBatch& batch = batches[i];
-      const TokenLogprobs current = batch_logprobs(context_.policy, batch, config_.temperature, true);
-      if (on_policy && config_.check_on_policy != CheckOnPolicy::Off)
-        num_mismatched += check_on_policy(batch, current.logprobs);
+      phase.progress(static_cast<std::int64_t>(i), static_cast<std::int64_t>(batches.size()), "batches");
+      phase.add_tokens(static_cast<std::int64_t>(batch.tokens.tokens.size()));
+      const TokenLogprobs current = forward(batch);
+      if (on_policy) check_on_policy(batch, current.logprobs, sums);
       if (denominators.tokens == 0) return {};
       std::map<std::string, double> batch_sums;
       const at::Tensor loss =
@@ -266,13 +267,23 @@ class GrpoStage final : public Stage {
     sums = merge_over_ranks(context_.communicator, sums, add_loss_sums);
     Metrics metrics = finish_loss_metrics(sums);
     metrics["loss"] = sums["loss"];
-    if (on_policy && config_.check_on_policy != CheckOnPolicy::Off)
+    metrics["invariants/mask_sum_error"] =
+        mask_sum_error(denominators.tokens, answers, config_.loss.mask_truncated_completions);
+    if (on_policy) {
       metrics["sampling/mismatched_tokens"] = sums["mismatched"];
+      metrics["invariants/ratio_drift"] = sums["max:drift"];
+    }
     return metrics;
   }
 
-  // Tokens whose log-prob is not the sampler's, bit for bit. More than the setting allows stops the run.
-  double check_on_policy(const PackedBatch& batch, const at::Tensor& logprobs) const {
+  TokenLogprobs forward(const PackedBatch& batch) const {
+    const Phase phase(&context_.phases, "forward");
+    return batch_logprobs(context_.policy, batch, config_.temperature, true);
+  }
+
+  // Counts the tokens whose log-prob is not the sampler's, bit for bit, and keeps the largest difference: the log of a
+  // ratio that should be 1. More than the setting allows stops the run.
+  void check_on_policy(const PackedBatch& batch, const at::Tensor& logprobs, Sums& sums) const {
     const std::vector<double> now = to_doubles(logprobs);
     double mismatched = 0, worst = 0;
     for (std::size_t i = 0; i < now.size(); ++i) {
@@ -281,12 +292,13 @@ class GrpoStage final : public Stage {
       ++mismatched;
       worst = std::isnan(difference) ? std::numeric_limits<double>::infinity() : std::max(worst, difference);
     }
-    const bool exact = config_.check_on_policy == CheckOnPolicy::Exact;
-    if (exact ? mismatched > 0 : !(worst <= kOnPolicyTolerance))
+    const CheckOnPolicy check = config_.check_on_policy;
+    if ((check == CheckOnPolicy::Exact && mismatched > 0) ||
+        (check == CheckOnPolicy::Tolerance && !(worst <= kOnPolicyTolerance)))
       throw Error(fmt::format("grpo.check_on_policy: {} of {} tokens differ from the sampler's log-probs, by up to {}",
                               mismatched, now.size(), worst),
                   ErrorKind::Guard);
-    return mismatched;
+    add_loss_sums(sums, {{"mismatched", mismatched}, {"max:drift", worst}});
   }
 
   StageContext context_;
@@ -294,7 +306,7 @@ class GrpoStage final : public Stage {
   PromptSet prompts_;
   RowOrder order_;
   std::optional<CausalLM> reference_;
-  BackwardPasses passes_{context_.policy, context_.optimizer, context_.communicator,
+  BackwardPasses passes_{context_.policy, context_.optimizer, context_.communicator, context_.phases,
                          context_.config.distributed.zero_stage};
   Rollout rollout_;  // the one that minibatches_ are made of
   std::vector<std::vector<AnswerRef>> minibatches_;

@@ -89,8 +89,9 @@ Sums merge_over_ranks(Communicator& communicator, const Sums& own,
   return merged;
 }
 
-BackwardPasses::BackwardPasses(CausalLM& policy, Optimizer& optimizer, Communicator& communicator, int zero_stage)
-    : policy_(policy), optimizer_(optimizer), communicator_(communicator) {
+BackwardPasses::BackwardPasses(CausalLM& policy, Optimizer& optimizer, Communicator& communicator, Phases& phases,
+                               int zero_stage)
+    : policy_(policy), optimizer_(optimizer), communicator_(communicator), phases_(phases) {
   if (communicator.size() == 1 || zero_stage < 2) return;
   order_ = policy.backward_order();
   policy.on_layer_backward([this](std::size_t group) { optimizer_.reduce(order_[group]); });
@@ -105,6 +106,7 @@ void BackwardPasses::run(std::size_t count, const std::function<at::Tensor(std::
   if (!order_.empty()) communicator_.all_reduce(std::span<double>(&passes, 1), Reduce::Max);
   for (std::size_t i = 0; i < static_cast<std::size_t>(passes); ++i) {
     const at::Tensor one = i < count ? loss(i) : at::Tensor();
+    const Phase backward(&phases_, "backward");
     if (one.defined()) one.backward();
     if (order_.empty()) continue;
     if (one.defined()) {

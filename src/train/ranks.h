@@ -10,6 +10,8 @@
 
 #include <grpo/train.h>
 
+#include "metrics/phases.h"
+
 namespace grpo::inline GRPO_ABI {
 
 struct IndexRange {
@@ -36,7 +38,7 @@ Sums merge_over_ranks(Communicator& communicator, const Sums& own,
 // the ranks that keep them as soon as they are complete.
 class BackwardPasses {
  public:
-  BackwardPasses(CausalLM& policy, Optimizer& optimizer, Communicator& communicator, int zero_stage);
+  BackwardPasses(CausalLM& policy, Optimizer& optimizer, Communicator& communicator, Phases& phases, int zero_stage);
   ~BackwardPasses();
   BackwardPasses(const BackwardPasses&) = delete;
   BackwardPasses& operator=(const BackwardPasses&) = delete;
@@ -48,6 +50,7 @@ class BackwardPasses {
   CausalLM& policy_;
   Optimizer& optimizer_;
   Communicator& communicator_;
+  Phases& phases_;
   std::vector<std::vector<Parameter*>> order_;  // empty: gradients stay where they are until Optimizer::step
 };
 

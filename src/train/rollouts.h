@@ -8,6 +8,8 @@
 
 #include <grpo/train.h>
 
+#include "metrics/phases.h"
+
 namespace grpo::inline GRPO_ABI {
 
 // Who answers, and who judges.
@@ -16,6 +18,7 @@ struct Player {
   const Tokenizer& tokenizer;
   RewardSet& rewards;
   Communicator* communicator = nullptr;  // null: one rank; ranks share the prompts and get each other's answers
+  Phases* phases = nullptr;              // told of sampling, scoring and exchange
 };
 
 // The longest prompt in tokens: data.max_prompt_length, and at most the context less `max_new_tokens`. Throws Error
@@ -49,7 +52,8 @@ std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAnd
 // Puts whole prompts into groups that were kept with row and ids. Throws Error when they are of other prompts.
 void restore_prompts(const SampleAndScore& request, std::vector<RolloutGroup>& groups);
 
-// completions/{mean,min,max}_length ..., rewards/<name>/{mean,std}, with `prefix` before each name.
+// completions/{mean,min,max}_length ..., measures of the text, rewards/<name>/{mean,std}, with `prefix` before each
+// name.
 Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet& rewards, std::int64_t step,
                         const std::string& prefix);
 

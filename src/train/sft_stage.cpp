@@ -35,6 +35,7 @@ class SftStage final : public Stage {
 
   // Loss: -sum of log-probs of the step's assistant tokens over their number.
   Metrics accumulate(std::int64_t /*step*/) override {
+    Phase phase(&context_.phases, "update");
     const std::vector<SftBatch> batches = next_batches();
     double num_targets = 0;
     for (const SftBatch& batch : batches) num_targets += static_cast<double>(batch.targets.size());
@@ -42,11 +43,10 @@ class SftStage final : public Stage {
     std::array<double, 2> sums = {};  // loss, tokens
     passes_.run(batches.size(), [&](std::size_t i) -> at::Tensor {
       const SftBatch& batch = batches[i];
+      phase.progress(static_cast<std::int64_t>(i), static_cast<std::int64_t>(batches.size()), "batches");
       if (batch.targets.empty()) return {};
-      const at::Tensor hidden = context_.policy.forward(batch.tokens);
-      const at::Tensor logprobs =
-          token_logprobs(hidden, at::tensor(batch.rows), at::tensor(batch.targets), context_.policy.head()).logprobs;
-      const at::Tensor loss = logprobs.sum().div(-num_targets);
+      phase.add_tokens(static_cast<std::int64_t>(batch.tokens.tokens.size()));
+      const at::Tensor loss = logprobs_of(batch).sum().div(-num_targets);
       const double value = loss.item<double>();
       if (!std::isfinite(value))
         throw Error(fmt::format("loss: expected a finite number, got {}", value), ErrorKind::Guard);
@@ -68,6 +68,12 @@ class SftStage final : public Stage {
   }
 
  private:
+  at::Tensor logprobs_of(const SftBatch& batch) const {
+    const Phase phase(&context_.phases, "forward");
+    const at::Tensor hidden = context_.policy.forward(batch.tokens);
+    return token_logprobs(hidden, at::tensor(batch.rows), at::tensor(batch.targets), context_.policy.head()).logprobs;
+  }
+
   std::vector<PromptBuilder::Conversation> load() const {
     const RunConfig& config = context_.config;
     const Dataset dataset = Dataset::load(config.data.train, config.data.max_rows);
@@ -132,7 +138,7 @@ class SftStage final : public Stage {
   const SftSection& config_;
   std::vector<PromptBuilder::Conversation> rows_;
   RowOrder order_;
-  BackwardPasses passes_{context_.policy, context_.optimizer, context_.communicator,
+  BackwardPasses passes_{context_.policy, context_.optimizer, context_.communicator, context_.phases,
                          context_.config.distributed.zero_stage};
   std::uint64_t position_ = 0;  // rows drawn so far
   std::int64_t num_tokens_ = 0;

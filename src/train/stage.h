@@ -9,6 +9,7 @@
 
 #include <grpo/train.h>
 
+#include "metrics/phases.h"
 #include "train/journal.h"
 #include "train/rollouts.h"
 
@@ -22,7 +23,8 @@ struct StageContext {
   const Tokenizer& tokenizer;
   RewardSet& rewards;
   Optimizer& optimizer;
-  Player player() const { return {policy, tokenizer, rewards, &communicator}; }
+  Phases& phases;
+  Player player() const { return {policy, tokenizer, rewards, &communicator, &phases}; }
 };
 
 class Stage {

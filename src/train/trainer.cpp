@@ -1,18 +1,23 @@
 #include <ATen/core/Tensor.h>
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <ctime>
 #include <filesystem>
 
 #include "base/config_rules.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "dist/launcher.h"
+#include "metrics/console.h"
+#include "metrics/trace.h"
 #include "reward/configured.h"
 #include "train/checkpoint.h"
 #include "train/config_check.h"
+#include "train/environment.h"
 #include "train/plan.h"
 #include "train/run_folder.h"
 #include "train/stage.h"
@@ -78,7 +83,7 @@ struct Trainer::Impl {
                             num_threads(), optimizer.state_bytes() >> 10));
   }
 
-  StageContext context() { return {config, communicator, policy, tokenizer, rewards, optimizer}; }
+  StageContext context() { return {config, communicator, policy, tokenizer, rewards, optimizer, phases}; }
   bool writes_files() const { return communicator.rank() == 0; }
 
   // Made at first use, when the program's own rewards have been added.
@@ -117,12 +122,19 @@ struct Trainer::Impl {
     const auto start = std::chrono::steady_clock::now();
     communicator.set_place(fmt::format("step {}", step_index + 1));
     Metrics metrics = stage().accumulate(step_index);
-    const Optimizer::Report report = optimizer.step();
-    stage().stepped(step_index);
+    const Optimizer::Report report = update_weights(step_index);
     metrics["grad_norm"] = report.grad_norm;
     metrics["learning_rate"] = report.learning_rate;
     metrics["step_time"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    metrics.merge(phases.take_metrics());
     return metrics;
+  }
+
+  Optimizer::Report update_weights(std::int64_t step_index) {
+    const Phase phase(&phases, "optimizer");
+    const Optimizer::Report report = optimizer.step();
+    stage().stepped(step_index);
+    return report;
   }
 
   void load_evaluation() {
@@ -135,6 +147,7 @@ struct Trainer::Impl {
 
   Metrics evaluate() {
     load_evaluation();
+    const Phase phase(&phases, "evaluation");
     SampleAndScore request;
     for (const Prompt& prompt : eval_prompts->prompts) request.prompts.push_back(&prompt);
     request.num_generations = config.eval.num_generations;
@@ -150,6 +163,7 @@ struct Trainer::Impl {
   }
 
   void save() {
+    const Phase phase(&phases, "checkpoint");
     const std::int64_t step_count = optimizer.steps_done();
     const bool is_there = saved == step_count;  // what was unfinished is made up for
     saved = step_count;
@@ -204,6 +218,7 @@ struct Trainer::Impl {
   void add_evaluation(Metrics& metrics) {
     try {
       metrics.merge(evaluate());
+      metrics.merge(phases.take_metrics());
     } catch (const Error&) {
       unfinished = metrics;
       if (communicator.size() == 1) save();
@@ -250,8 +265,11 @@ struct Trainer::Impl {
     if (!folder) return;
     folder->save_config(config, data);
     own_sinks.push_back(jsonl_sink(folder->file("metrics.jsonl")));
+    save_environment();
+    if (config.trace) trace_phases();
     own_sinks.push_back(tensorboard_sink(folder->path()));
-    own_sinks.push_back(console_sink(config.name, config.max_steps));
+    own_sinks.push_back(prometheus_sink(folder->file("metrics.prom"), config.name));
+    own_sinks.push_back(console_sink(config.name, config.max_steps, optimizer.steps_done(), phases));
   }
 
   void run(Start start, const std::vector<std::string>& allow) {
@@ -281,6 +299,18 @@ struct Trainer::Impl {
     GRPO_CHECK(known.contains(metric), fmt::format("eval.best: expected one of {}, got {}", names, metric));
   }
 
+  void save_environment() const {
+    Json now = environment();
+    now["ranks"] = communicator.size();
+    now["started"] = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+    write_file_atomic(folder->file("environment.json"), now.dump(2) + "\n");
+  }
+
+  void trace_phases() {
+    auto trace = std::make_shared<TraceFile>(folder->file("trace.json"), communicator.rank());
+    phases.on_span([trace](const Phases::Span& span) { trace->write(span); });
+  }
+
   // A page that cannot be written costs no run.
   void report() const {
     try {
@@ -298,6 +328,7 @@ struct Trainer::Impl {
       if (impl.folder) impl.report();
       if (impl.stage_) impl.stage_->journal = nullptr;
       impl.own_sinks.clear();
+      impl.phases.on_span(nullptr);
       impl.folder.reset();
       stop_requested = false;
     }
@@ -310,6 +341,7 @@ struct Trainer::Impl {
   Tokenizer tokenizer;
   RewardSet rewards;
   Optimizer optimizer;
+  Phases phases;
   std::unique_ptr<Stage> stage_;
   std::optional<RunFolder> folder;
   std::optional<Journal> journal;

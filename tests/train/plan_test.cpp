@@ -215,16 +215,6 @@ TEST_F(Plan, RefusesAMicroBatchOrAnAnswerThatCannotFit) {
   EXPECT_NE(sft.find("lower sft.micro_batch_tokens (now 8192) or sft.max_length (now 2048)"), std::string::npos) << sft;
 }
 
-// "VmHWM" or "VmRSS" of this process in bytes.
-std::int64_t status_bytes(const std::string& name) {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    std::int64_t kib = 0;
-    if (word == name + ":" && status >> kib) return kib * 1024;
-  }
-  return 0;
-}
-
 // A run whose answers all reach their limit takes what was planned, within a quarter: the plan has no scratch of
 // kernels.
 TEST_F(Plan, PeakOfARealRun) {

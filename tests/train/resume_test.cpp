@@ -52,9 +52,7 @@ class Constant : public Reward {
 
 std::vector<Json> metrics_without_times(const std::string& folder) {
   std::vector<Json> rows = read_jsonl(folder + "/metrics.jsonl");
-  for (Json& row : rows)
-    std::erase_if(row.as_object(),
-                  [](const auto& entry) { return entry.first == "step_time" || entry.first.rfind("time/", 0) == 0; });
+  for (Json& row : rows) std::erase_if(row.as_object(), [](const auto& entry) { return is_time(entry.first); });
   return rows;
 }
 
