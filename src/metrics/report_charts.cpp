@@ -44,7 +44,6 @@ const std::vector<Kind>& kinds() {
         {"sampling", "time/rollout/sampling"},
         {"scoring", "time/rollout/scoring"},
         {"update", "time/update"},
-        {"reduction", "time/reduction"},
         {"optimizer", "time/optimizer"},
         {"evaluation", "time/evaluation"},
         {"checkpoint", "time/checkpoint"}}},

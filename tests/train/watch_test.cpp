@@ -191,6 +191,33 @@ TEST_F(Watch, LeavesFilesToBeWatchedBy) {
   EXPECT_FALSE(fs::exists(run.path("untraced/trace.json")));
 }
 
+// docs/watching.md has a row for each metric that a run can have.
+TEST_F(Watch, TheDocumentNamesEveryMetric) {
+  const std::string document = read_file(std::string(GRPO_SOURCE_DIR) + "/docs/watching.md");
+  const TinyRun run;
+  run.add_row(1, 9, "eval.jsonl");
+  RunConfig grpo = run.grpo(4), sft = run.sft(2);
+  grpo.grpo.loss.beta = 0.1;
+  grpo.save_every = 1;
+  grpo.eval = {.data = run.path("eval.jsonl"), .every = 1};
+  sft.output_dir = run.path("sft");
+  std::size_t num_checked = 0;
+  for (const RunConfig& config : {grpo, sft}) {
+    Trainer trainer(config);
+    if (config.kind == RunKind::Grpo) trainer.rewards().add(std::make_unique<Silent>());
+    trainer.on_step([&](const StepReport& report) {
+      for (const auto& [name, value] : *report.metrics) {
+        std::string row = "| `" + name.substr(name.starts_with("eval_") ? 5 : 0) + "` |";
+        if (const std::size_t at = row.find("mixed_ids"); at != std::string::npos) row.replace(at, 9, "<name>");
+        EXPECT_NE(document.find(row), std::string::npos) << row;
+        ++num_checked;
+      }
+    });
+    trainer.run();
+  }
+  EXPECT_GT(num_checked, 4U * 40);
+}
+
 TEST(Environment, NamesNoPlaceAndNoPerson) {
   const std::string text = environment().dump();
   EXPECT_EQ(text.find("\"/"), std::string::npos) << text;  // no value is a path
