@@ -73,9 +73,9 @@ class GRPO_API Communicator {
   std::shared_ptr<Group> group_;
 };
 
-// Writes one line to `fd`: this process's rank, its place, the collective it is in and the one before. For handlers of
-// SIGTERM, by which a launcher ends a rank whose others' deadline expired; writes nothing where ranks are not
-// processes.
+// Writes one line to `fd`: this process's rank, its place, the collective it is in and the one before; returns after
+// 0.2 s, when the launcher has read it. For handlers of SIGTERM, by which a launcher ends a rank whose others' deadline
+// expired. Does nothing where ranks are not processes.
 GRPO_API void write_rank_status(int fd) noexcept;
 
 }  // namespace grpo::inline GRPO_ABI

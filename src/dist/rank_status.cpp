@@ -124,6 +124,9 @@ void write_rank_status(int fd) noexcept {
   add(line.after.data(), std::strlen(line.after.data()));
   add("\n", 1);
   write_all(fd, text.data(), length);
+  // mpirun drops what it has not read when the process is gone.
+  const timespec patience{.tv_sec = 0, .tv_nsec = 200'000'000};
+  nanosleep(&patience, nullptr);
 }
 
 }  // namespace grpo::inline GRPO_ABI

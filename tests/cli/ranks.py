@@ -30,9 +30,15 @@ def enter_own_network():
 class Run:
     def __init__(self, command, environment=None):
         start = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | (environment or {}))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   env=os.environ | (environment or {}))
+        try:
+            self.out, self.err = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # mpirun ends its ranks, which it could not if it were killed
+            self.out, self.err = process.communicate()
         self.seconds = time.monotonic() - start
-        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+        self.code = process.returncode
         self.command = " ".join(command)
 
     def expect(self, condition, what):
@@ -159,7 +165,7 @@ failed = 0
 for test in tests:
     try:
         test()
-    except (AssertionError, subprocess.TimeoutExpired) as error:
+    except AssertionError as error:
         failed += 1
         print(f"FAILED {test.__name__}: {error}")
 print(f"{len(tests) - failed} passed, {failed} failed")
