@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs the tests. `--full` adds what takes long: all quickstart seeds and its control, the
-# whole SmolLM2 run, long fuzzing, clang-tidy on LibTorch files. Last line: "N passed, N failed".
+# whole SmolLM2 run, long fuzzing, 200 kills, clang-tidy on LibTorch files. Last line: "N passed, N failed".
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -52,7 +52,22 @@ sanitized() {
     cmake --build "$build-sanitize" -j "$jobs" &&
     UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir "$build-sanitize" --output-on-failure -j "$jobs" --no-tests=error
 }
+threads() {
+  cmake -S . -B "$build-thread" -G Ninja -DGRPO_WERROR=ON -DGRPO_TESTS=ON -DGRPO_SANITIZE=thread >/dev/null &&
+    cmake --build "$build-thread" -j "$jobs" --target thread_tests &&
+    ctest --test-dir "$build-thread" --output-on-failure -j "$jobs" --no-tests=error
+}
 fuzzers() { tests/fuzz.sh "$build-fuzz" "$([ "$full" = 1 ] && echo 1000000 || echo 5s)"; }
+# on_tiny_model SCRIPT [ARGUMENT...]: a Python script against the program and a tiny model's folder.
+on_tiny_model() {
+  local script=$1 tiny status
+  shift
+  tiny=$(mktemp -d)
+  examples/tiny_model.sh "$build/grpo" "$tiny" && python3 "$script" "$build/grpo" "$tiny" "$@"
+  status=$?
+  rm -rf "$tiny"
+  return $status
+}
 docs() { "$build/grpo" config docs | diff - docs/configuration.md; }
 
 # Tests on the real model skip visibly where it cannot be fetched.
@@ -64,9 +79,13 @@ part "build" compile
 part "public headers" headers
 part "unit tests" unit_tests
 part "sanitizers (without LibTorch)" sanitized
+part "threads (ThreadSanitizer)" threads
 part "fuzzers" fuzzers
 part "generated docs" docs
 part "program" tests/cli/run.sh "$build/grpo"
+part "training on ranks" on_tiny_model tests/cli/train_ranks.py
+part "killed and resumed" on_tiny_model tests/cli/kill.py "$([ "$full" = 1 ] && echo 200 || echo 50)"
+part "faults" on_tiny_model tests/cli/faults.py
 part "report in a browser" python3 tests/cli/report.py "$build/grpo"
 part "out-of-tree consumer" tests/consumer/run.sh "$build"
 part "clang-tidy" tests/tidy.sh "$build" "$full"

@@ -139,6 +139,12 @@ struct EvalSection {
   int num_generations = 1;
   double temperature = 0.0;
   int max_prompts = 0;  // 0: all
+  std::string best;     // metric of an evaluation, "-" before it: less is better; empty: no step is called the best
+};
+
+struct DistributedSection {  // runs on several ranks
+  int zero_stage = 1;        // ZeRO: 1 shards the optimiser's state over ranks, 2 gradients too
+  double timeout_s = 1800;   // how long a collective waits for the other ranks
 };
 
 struct RunConfig {
@@ -159,8 +165,11 @@ struct RunConfig {
   SftSection sft;
   OptimizerSection optimizer;
   EvalSection eval;
-  int save_every = 0;       // steps; 0: only at the end
-  int log_completions = 4;  // completions of each step written to completions.jsonl per group; 0: none
+  DistributedSection distributed;
+  int save_every = 0;        // steps; 0: only at the end
+  int keep_checkpoints = 0;  // newest ones, beside the best; 0: all
+  int log_completions = 4;   // completions of each step written to completions.jsonl per group; 0: none
+  bool trace = false;        // phases written to trace.json
 
   std::string source;  // file it came from ("" when built in code); paths are relative to it
 };

@@ -24,6 +24,8 @@ class GRPO_API MetricSink {
 GRPO_API std::unique_ptr<MetricSink> jsonl_sink(const std::string& path);
 // An event file for TensorBoard, in `folder`, which exists.
 GRPO_API std::unique_ptr<MetricSink> tensorboard_sink(const std::string& folder);
+// A file for the textfile collector of Prometheus' node exporter, replaced at every step: grpo_reward{run="name"} 0.25.
+GRPO_API std::unique_ptr<MetricSink> prometheus_sink(const std::string& path, const std::string& run_name);
 // One line a step on stderr: progress, time left, and the numbers people watch. Rewritten in place on a terminal.
 GRPO_API std::unique_ptr<MetricSink> console_sink(const std::string& run_name, std::int64_t max_steps);
 

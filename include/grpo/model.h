@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -77,10 +78,13 @@ struct TokenBatch {
   std::vector<BatchSequence> sequences;
 };
 
-// Step of a run folder's newest complete checkpoint.
+// Steps of a run folder's complete checkpoints, ascending, and the last of them.
+GRPO_API std::vector<std::int64_t> checkpoint_steps(const std::string& run_folder);
 GRPO_API std::optional<std::int64_t> newest_checkpoint(const std::string& run_folder);
 // That checkpoint's folder, which is a model folder; any path that is no run folder as it is.
 GRPO_API std::string resolve_model_path(const std::string& path);
+// The folder of the checkpoint that best.json names. Throws Error when the run has none (eval.best).
+GRPO_API std::string best_checkpoint_path(const std::string& run_folder);
 
 inline constexpr std::int64_t kMaxShardBytes = 5'000'000'000;
 enum class GgufType { F32, F16, BF16, Q8_0 };
@@ -139,6 +143,12 @@ class GRPO_API CausalLM {
   Parameter& head() const;                            // [V, D]; the embedding when tied
   const std::vector<Parameter*>& parameters() const;  // in file order, each once
   Parameter& parameter(const std::string& name) const;
+  // Parameters in groups, in the order in which backward completes their gradients: layers, the last first, then the
+  // others.
+  std::vector<std::vector<Parameter*>> backward_order() const;
+  // Called in every backward with the index of a layer's group in backward_order(), as its gradients are complete.
+  // Empty: off.
+  void on_layer_backward(std::function<void(std::size_t group)> callback);
 
   // Writes config.json, generation_config.json, the tokenizer's files as they were read, and the weights in fp32 or
   // bf16: model.safetensors or, when they take more than `max_shard_bytes`, shards with an index.
@@ -160,7 +170,7 @@ struct NamedTensor {
 };
 GRPO_API void save_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                                const Json& metadata = {});
-// Tensors keep the mapping alive and are not to be written to. Every header rule is checked (offsets, gaps, overlaps,
+// Every header rule is checked (offsets, gaps, overlaps,
 // duplicates, sizes).
 GRPO_API std::vector<NamedTensor> load_safetensors(const std::string& path, Json* metadata = nullptr);
 

@@ -35,7 +35,7 @@ struct Parameter {
   bool trainable = false;
   at::Tensor master;   // fp32 [elements]
   at::Tensor compute;  // as above
-  at::Tensor grad;     // fp32 [elements], zeros; undefined when not trainable
+  at::Tensor grad;     // fp32 [elements], made by the first backward; undefined: zero
 
   std::int64_t elements() const { return master.numel(); }  // with padding
 };
@@ -138,8 +138,13 @@ struct AdamWStep {
 };
 // Updates master, moments (fp32, packed order) and compute; zeroes grad.
 GRPO_API void adamw(Parameter& parameter, at::Tensor& moment1, at::Tensor& moment2, const AdamWStep& step);
-// sqrt of the sum of squares of all gradients, in double, in a fixed order. Throws Error(Guard) naming the first
-// parameter with a non-finite gradient and where.
+// The same for elements [begin, begin + n) only, from their gradient and moments, fp32 [n].
+GRPO_API void adamw_piece(Parameter& parameter, std::int64_t begin, at::Tensor& grad, at::Tensor& moment1,
+                          at::Tensor& moment2, const AdamWStep& step);
+// Sum of squares of the gradient of elements [begin, begin + n), in double, in a fixed order. Throws Error(Guard)
+// naming the parameter and the place of the first non-finite value.
+GRPO_API double squared_norm(const Parameter& parameter, std::int64_t begin, const at::Tensor& grad);
+// sqrt of the sum over all parameters.
 GRPO_API double grad_norm(const std::vector<Parameter*>& parameters);
 
 // Threads of LibTorch's pool that kernels use; 0: all that the process may run on.

@@ -20,15 +20,21 @@ struct Completion {
   std::string text;
 };
 
+// Why a score is what it is: a short stable code ("correct", "no_answer") and a sentence for people.
+struct ScoreReason {
+  std::string verdict, why;
+};
+
 // One prompt, its answers, and what became of them.
 struct RolloutGroup {
   Prompt prompt;
   std::vector<Completion> completions;
-  std::vector<std::vector<double>> rewards;  // [completion][reward]; NaN: missing
-  std::vector<std::uint8_t> absent;          // [reward]; 1: does not apply to this prompt
-  std::vector<double> advantages;            // [completion]
-  std::vector<std::uint8_t> included;        // [completion]; 0: unscorable, leaves the loss
-  std::int64_t weights_version = 0;          // optimiser steps behind the weights that sampled it
+  std::vector<std::vector<double>> rewards;        // [completion][reward]; NaN: missing
+  std::vector<std::vector<ScoreReason>> verdicts;  // [completion][reward]
+  std::vector<std::uint8_t> absent;                // [reward]; 1: does not apply to this prompt
+  std::vector<double> advantages;                  // [completion]
+  std::vector<std::uint8_t> included;              // [completion]; 0: unscorable, leaves the loss
+  std::int64_t weights_version = 0;                // optimiser steps behind the weights that sampled it
 };
 
 // Where a draw's randomness comes from: with the sample's index and the token's position, a full address. The same

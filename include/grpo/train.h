@@ -65,16 +65,20 @@ GRPO_API LossBatch loss_batch(const PackedBatch& batch);
 GRPO_API Json plan_model(const ModelConfig& model, DType dtype);
 // The same with a run's batches, tokens and bytes per phase and rank. Reads the model's configuration, the tokenizer
 // and the rows (without them lengths are assumed), and no weight.
-GRPO_API Json plan_run(const RunConfig& config);
+GRPO_API Json plan_run(const RunConfig& config, int ranks = 1);
 
 // ---- optimiser ------------------------------------------------------------------------------------------------------
 
 GRPO_API double learning_rate_at(const OptimizerSection& config, std::int64_t step, std::int64_t max_steps);
 
-// AdamW with fp32 masters, a schedule, and clipping by the global norm.
+// AdamW with fp32 masters, a schedule, and clipping by the global norm. With several ranks every rank has all
+// parameters and calls step(), which sums the gradients over ranks; a rank keeps the moments of one piece of every
+// parameter, updates that piece and hands it to the others (ZeRO stage 1, Rajbhandari et al. 2020).
 class GRPO_API Optimizer {
  public:
-  Optimizer(std::vector<Parameter*> parameters, const OptimizerSection& config, std::int64_t max_steps);
+  // `communicator` outlives the optimiser; null: one rank.
+  Optimizer(std::vector<Parameter*> parameters, const OptimizerSection& config, std::int64_t max_steps,
+            Communicator* communicator = nullptr);
   Optimizer(Optimizer&&) noexcept;
   Optimizer& operator=(Optimizer&&) noexcept;
   ~Optimizer();
@@ -85,8 +89,13 @@ class GRPO_API Optimizer {
   };
   // Clips, updates, zeroes gradients. Throws Error(Guard) on a non-finite gradient, before anything is changed.
   Report step();
+  // Adds these parameters' gradients of all ranks to what this rank keeps of them, and frees them (ZeRO stage 2). Every
+  // rank calls it for the same parameters, with a gradient or without. step() does it for parameters that never were.
+  void reduce(const std::vector<Parameter*>& parameters);
   std::int64_t steps_done() const;
-  // Moments by parameter name in logical shapes, for checkpoints.
+  std::int64_t state_bytes() const;  // of the moments that this rank keeps
+  // Moments by parameter name in logical shapes, for checkpoints: of all ranks together, on rank 0 (every rank calls
+  // it; the others get nothing). The number of ranks leaves no trace in them.
   std::vector<NamedTensor> state() const;
   void load_state(const std::vector<NamedTensor>& state, std::int64_t steps_done);
 
@@ -126,8 +135,9 @@ class GRPO_API Trainer {
 
   enum class Start { Fresh, Resume };
   // All steps up to max_steps, with evaluation, checkpoints and the run folder's files. Fresh refuses a folder that
-  // holds a run.
-  void run(Start start = Start::Fresh);
+  // holds a run; Resume refuses a config or rows that would compute something else, but for fields and sections that
+  // `allow` names.
+  void run(Start start = Start::Fresh, const std::vector<std::string>& allow = {});
   // One optimiser step without touching the run folder (no files, no evaluation).
   Metrics step();
   // Greedy or sampled evaluation of `eval:` now; keys eval_*.

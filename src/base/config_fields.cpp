@@ -176,6 +176,19 @@ const Fields<EvalSection>& eval_fields() {
       integer("num_generations", &S::num_generations, at_least(1), "answers per prompt"),
       number("temperature", &S::temperature, at_least(0), "sampling temperature; 0: greedy"),
       integer("max_prompts", &S::max_prompts, at_least(0), "only the first rows; 0: all"),
+      text("best", &S::best,
+           "metric that names the best checkpoint (best.json), as eval_reward; with - before it less is better; empty: "
+           "off"),
+  };
+  return rows;
+}
+
+const Fields<DistributedSection>& distributed_fields() {
+  using S = DistributedSection;
+  static const Fields<S> rows = {
+      integer("zero_stage", &S::zero_stage, between(1, 2),
+              "what the ranks share out: 1 the optimiser's state, 2 gradients as well"),
+      number("timeout_s", &S::timeout_s, above(0), "seconds that a rank waits for the others before all stop"),
   };
   return rows;
 }
@@ -202,9 +215,13 @@ const Fields<RunConfig>& run_fields() {
       section("sft", &S::sft, sft_fields(), "supervised training"),
       section("optimizer", &S::optimizer, optimizer_fields(), "AdamW and its schedule"),
       section("eval", &S::eval, eval_fields(), "evaluation inside a run"),
+      section("distributed", &S::distributed, distributed_fields(), "runs on several ranks (mpirun, srun)"),
       integer("save_every", &S::save_every, at_least(0), "steps between checkpoints; 0: only at the end"),
+      integer("keep_checkpoints", &S::keep_checkpoints, at_least(0),
+              "newest checkpoints that are kept, beside the best one; 0: all"),
       integer("log_completions", &S::log_completions, at_least(0),
               "completions of each group written to completions.jsonl; 0: none"),
+      flag("trace", &S::trace, "phases written to trace.json, for Perfetto and chrome://tracing"),
   };
   return rows;
 }

@@ -164,6 +164,7 @@ void check_optimizer(const Rules& rules, const OptimizerSection& optimizer) {
 
 void check_eval(const Rules& rules, const EvalSection& eval) {
   rules.require_used(!eval.data.empty(), eval.every != 0, "eval.every", "eval.data names a file");
+  rules.require_used(eval.every > 0, !eval.best.empty(), "eval.best", "eval.every says when to evaluate");
   rules.require_used(!eval.data.empty(), eval.max_prompts != 0, "eval.max_prompts", "eval.data names a file");
   rules.require(eval.num_generations == 1 || eval.temperature > 0, "eval.num_generations",
                 "expected 1 with temperature 0 (greedy answers are all the same), got " +

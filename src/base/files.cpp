@@ -1,7 +1,6 @@
 #include "base/files.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +15,11 @@ namespace {
 
 [[noreturn]] void system_error(const std::string& action, const std::string& path, int error = errno) {
   throw Error("cannot " + action + " \"" + path + "\": " + std::strerror(error));
+}
+
+[[noreturn]] void shrank(const std::string& path, std::uint64_t size) {
+  throw Error("\"" + path + "\" shrank while it was read; it had " + std::to_string(size) +
+              " bytes when it was opened");
 }
 
 struct Descriptor {
@@ -53,40 +57,38 @@ std::string parent_of(const std::string& path) {
 
 std::string read_file(const std::string& path) {
   Descriptor file;
+  const std::size_t size = open_regular(file, path);  // 0 for a pipe
   std::string text;
-  text.reserve(open_regular(file, path));  // a pipe says 0, so the size is a hint only
+  text.reserve(size);
   char buffer[1 << 16];
   while (true) {
     const ssize_t count = ::read(file.value, buffer, sizeof buffer);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) system_error("read", path);
+    if (count == 0 && text.size() < size) shrank(path, size);
     if (count == 0) return text;
     text.append(buffer, static_cast<std::size_t>(count));
   }
 }
 
-MappedFile::MappedFile(const std::string& path) : path_(path) {
+InputFile::InputFile(const std::string& path) : path_(path) {
   Descriptor file;
-  const std::size_t size = open_regular(file, path);
-  if (size == 0) return;  // mmap refuses length 0
-  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.value, 0);
-  if (data == MAP_FAILED) system_error("map", path);
-  data_ = static_cast<const std::byte*>(data);
-  size_ = size;
+  size_ = open_regular(file, path);
+  descriptor_ = std::exchange(file.value, -1);
 }
 
-MappedFile::~MappedFile() {
-  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
-}
+InputFile::~InputFile() { ::close(descriptor_); }
 
-MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-
-MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  return *this;
+void InputFile::read(std::uint64_t offset, std::span<std::byte> to) const {
+  GRPO_ASSERT(offset <= size_ && to.size() <= size_ - offset);
+  while (!to.empty()) {
+    const ssize_t count = ::pread(descriptor_, to.data(), to.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) system_error("read", path_);
+    if (count == 0) shrank(path_, size_);
+    to = to.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path) {
@@ -108,19 +110,19 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   write_all(descriptor_, reinterpret_cast<const char*>(bytes.data()), bytes.size(), path_);
 }
 
-void AtomicFile::commit() {
+void AtomicFile::commit(Synced synced) {
   GRPO_ASSERT(descriptor_ >= 0);
-  if (::fsync(descriptor_) != 0) system_error("write", path_);
+  if (synced == Synced::Yes && ::fsync(descriptor_) != 0) system_error("write", path_);
   if (::close(std::exchange(descriptor_, -1)) != 0) system_error("write", path_);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) system_error("replace", path_);
   temporary_.clear();
-  sync_directory(parent_of(path_));
+  if (synced == Synced::Yes) sync_directory(parent_of(path_));
 }
 
-void write_file_atomic(const std::string& path, std::string_view bytes) {
+void write_file_atomic(const std::string& path, std::string_view bytes, Synced synced) {
   AtomicFile file(path);
   file.write(bytes);
-  file.commit();
+  file.commit(synced);
 }
 
 AppendFile::AppendFile(const std::string& path)
@@ -147,6 +149,12 @@ void AppendFile::sync() {
   if (::fsync(descriptor_) != 0) system_error("append to", path_);
 }
 
+void truncate_file(const std::string& path, std::uint64_t size) {
+  const Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+  if (file.value < 0 || ::ftruncate(file.value, static_cast<off_t>(size)) != 0 || ::fsync(file.value) != 0)
+    system_error("truncate", path);
+}
+
 void ensure_directory(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
@@ -160,6 +168,21 @@ void sync_directory(const std::string& path) {
   if (folder.value < 0) system_error("open folder", path);
   // Some network file systems cannot sync a folder and say EINVAL; there is nothing more to do there.
   if (::fsync(folder.value) != 0 && errno != EINVAL) system_error("sync folder", path);
+}
+
+void move_folder(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) system_error("replace", to);
+  sync_directory(parent_of(to));
+}
+
+void remove_folder(const std::string& path) {
+  if (!std::filesystem::exists(path)) return;
+  const std::string doomed = path + ".deleted";
+  std::error_code error;
+  std::filesystem::remove_all(doomed, error);
+  move_folder(path, doomed);
+  std::filesystem::remove_all(doomed, error);
+  if (error) system_error("remove", doomed, error.value());
 }
 
 std::string resolve_path(const std::string& path, const std::string& base_file) {

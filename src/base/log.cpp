@@ -2,6 +2,11 @@
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <mutex>
 
 #include "base/utf8.h"
 
@@ -47,8 +52,28 @@ spdlog::logger& logger() {
   return instance;
 }
 
+std::mutex terminal_mutex;  // guards the live line, and stderr while it is there
+std::string live_line;
+std::atomic<bool> has_live_line{false};
+
+// Escape codes of ECMA-48 and DEC's mode 7: text at the right edge is cut, not wrapped.
+void draw(const std::string& text) {
+  const std::string codes = text.empty() ? "\r\x1b[K" : "\r\x1b[K\x1b[?7l" + text + "\x1b[?7h";
+  std::fputs(codes.c_str(), stderr);
+  std::fflush(stderr);
+}
+
+template <class Print>
+void above_live_line(const Print& print) {
+  const std::lock_guard lock(terminal_mutex);
+  if (!live_line.empty()) draw("");
+  print();
+  if (!live_line.empty()) draw(live_line);
+}
+
 void write(spdlog::level::level_enum level, const std::string& message) {
-  if (logger().should_log(level)) logger().log(level, spdlog::string_view_t(printable(message, Newlines::Keep)));
+  if (!logger().should_log(level)) return;
+  above_live_line([&] { logger().log(level, spdlog::string_view_t(printable(message, Newlines::Keep))); });
 }
 
 }  // namespace
@@ -73,6 +98,25 @@ void set_level(Level level) {
 void info(const std::string& message) { write(spdlog::level::info, message); }
 void warn(const std::string& message) { write(spdlog::level::warn, message); }
 void error(const std::string& message) { write(spdlog::level::err, message); }
+
+void line(const std::string& text) {
+  above_live_line([&] {
+    std::fputs((printable(text) + "\n").c_str(), stderr);
+    std::fflush(stderr);
+  });
+}
+
+void set_live_line(const std::string& text) {
+  const std::lock_guard lock(terminal_mutex);
+  if (text.empty() && live_line.empty()) return;
+  live_line = printable(text);
+  has_live_line = !text.empty();
+  draw(live_line);
+}
+
+void leave_live_line() noexcept {
+  if (has_live_line.exchange(false)) static_cast<void>(::write(STDERR_FILENO, "\n", 1) == 1);
+}
 
 }  // namespace log
 }  // namespace grpo::inline GRPO_ABI

@@ -22,6 +22,14 @@ void set_level(Level level);  // the least that is written; Info at the start
 void info(const std::string& message);
 void warn(const std::string& message);
 void error(const std::string& message);
+// A line as it is, whatever the level.
+void line(const std::string& text);
+
+// The line below all messages of a terminal: taken away before a message and drawn again after it, cut at the
+// terminal's width. Without newlines; "" takes it away.
+void set_live_line(const std::string& text);
+// For a signal handler that ends the process: what comes next starts on a new line.
+void leave_live_line() noexcept;
 
 }  // namespace log
 }  // namespace grpo::inline GRPO_ABI

@@ -1,5 +1,4 @@
 #include <link.h>
-#include <sched.h>
 
 #include <cstdio>
 #include <fstream>
@@ -13,13 +12,12 @@
 #include <grpo/json.h>
 #include <grpo/ops.h>
 #include <grpo/plugin_abi.h>
-#include <torch/headeronly/version.h>
 
 #include "cli/commands.h"
 #include "dist/mpi.h"
 #include "kernels/isa.h"
 #include "reward/worker_process.h"
-#include "train/plan.h"
+#include "train/environment.h"
 
 namespace grpo::cli {
 namespace {
@@ -97,34 +95,23 @@ void add_doctor(CLI::App& app, int& /*exit_code*/) {
       ->footer(
           "Keys: grpo (version), abi, build_type, compiler, library (linked how); libtorch (version), libtorch_file, "
           "openmp;\n"
-          "kernels (instruction set that they use), instruction_sets (why the others are not used); threads, cpus,\n"
-          "available_memory_bytes; cuda, mpi, nccl (or why not), plugin_abi, reward_worker (program for\n"
+          "kernels (instruction set that they use), instruction_sets (why the others are not used); cpu, cpus, "
+          "threads,\n"
+          "memory_bytes, available_memory_bytes, os; cuda, mpi, nccl (or why not), plugin_abi, reward_worker (program "
+          "for\n"
           "`isolation: process`, or why none).")
       ->callback([] {
         const std::set<std::string> libtorch = loaded_files("libtorch_cpu."), shared = loaded_files("libgrpo.");
-        cpu_set_t cpus;
-        CPU_ZERO(&cpus);
-        const std::int64_t memory = available_memory();
-        const Json report = Json::Object{
-            {"grpo", GRPO_VERSION},
-            {"abi", GRPO_ABI_NAME},
-            {"build_type", GRPO_BUILD_TYPE},
-            {"compiler", GRPO_COMPILER},
-            {"library", shared.empty() ? "static" : "shared: " + *shared.begin()},
-            {"libtorch", TORCH_VERSION},
-            {"libtorch_file", libtorch.empty() ? Json() : Json(*libtorch.begin())},
-            {"openmp", openmp()},
-            {"kernels", isa_name()},
-            {"instruction_sets", instruction_sets()},
-            {"threads", num_threads()},
-            {"cpus", sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? Json(CPU_COUNT(&cpus)) : Json()},
-            {"available_memory_bytes", memory > 0 ? Json(memory) : Json()},
-            {"cuda", "not in this build: no CUDA kernels yet"},
-            {"mpi", mpi()},
-            {"nccl", "not in this build"},
-            {"plugin_abi", static_cast<std::int64_t>(GRPO_PLUGIN_ABI)},
-            {"reward_worker", reward_worker()},
-        };
+        Json report = environment();
+        report["library"] = shared.empty() ? "static" : "shared: " + *shared.begin();
+        report["libtorch_file"] = libtorch.empty() ? Json() : Json(*libtorch.begin());
+        report["openmp"] = openmp();
+        report["instruction_sets"] = instruction_sets();
+        report["cuda"] = "not in this build: no CUDA kernels yet";
+        report["mpi"] = mpi();
+        report["nccl"] = "not in this build";
+        report["plugin_abi"] = static_cast<std::int64_t>(GRPO_PLUGIN_ABI);
+        report["reward_worker"] = reward_worker();
         std::fputs((report.dump(2) + "\n").c_str(), stdout);
       });
 }

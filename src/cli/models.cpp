@@ -40,6 +40,7 @@ void add_export(CLI::App& app, int& /*exit_code*/) {
   struct Options {
     std::string model, target, format = "hf";
     GgufType type = GgufType::F32;
+    bool best = false;
   };
   static const std::map<std::string, GgufType> kTypes = {
       {"fp32", GgufType::F32}, {"fp16", GgufType::F16}, {"bf16", GgufType::BF16}, {"q8_0", GgufType::Q8_0}};
@@ -51,11 +52,12 @@ void add_export(CLI::App& app, int& /*exit_code*/) {
       ->check(CLI::IsMember({"hf", "gguf"}));
   command->add_option("--dtype", options->type, "type of the weights: fp32 (default), bf16; for gguf also fp16, q8_0")
       ->transform(CLI::CheckedTransformer(kTypes, CLI::ignore_case));
+  command->add_flag("--best", options->best, "of a run folder the best checkpoint (eval.best), not the newest");
   command->callback([options] {
     const bool gguf = options->format == "gguf", bf16 = options->type == GgufType::BF16;
     GRPO_CHECK(gguf || bf16 || options->type == GgufType::F32,
                "--dtype: expected fp32 or bf16 with --format hf, got another one");
-    const std::string path = resolve_model_path(options->model);
+    const std::string path = options->best ? best_checkpoint_path(options->model) : resolve_model_path(options->model);
     const CausalLM model = CausalLM::load(path, {});
     const Tokenizer tokenizer = Tokenizer::load(path);
     if (gguf) {

@@ -82,16 +82,19 @@ std::string text_of(const Json& row, std::string_view key) {
   return value->is_string() ? value->as_string() : value->dump();
 }
 
+// row[key][name]
+std::string text_of(const Json& row, std::string_view key, std::string_view name) {
+  const Json* object = row.find(key);
+  return object != nullptr ? text_of(*object, name) : std::string();
+}
+
 std::string sample(const Json& row) {
   std::string facts;
   if (const Json* rewards = row.find("rewards"); rewards != nullptr && rewards->is_object())
     for (const auto& [name, value] : rewards->as_object())
-      facts += fmt::format("<span>{} <b>{}</b></span>", escape_html(name),
-                           value.is_number() ? show_number(value.as_double()) : "none");
-  if (const Json* verdicts = row.find("verdicts"); verdicts != nullptr && verdicts->is_object())
-    for (const auto& [name, value] : verdicts->as_object())
-      facts += fmt::format("<span>{}: {}</span>", escape_html(name),
-                           escape_html(value.is_string() ? value.as_string() : value.dump()));
+      facts += fmt::format("<span>{} <b>{}</b> {} <i>{}</i></span>", escape_html(name),
+                           value.is_number() ? show_number(value.as_double()) : "none",
+                           escape_html(text_of(row, "verdict", name)), escape_html(text_of(row, "why", name)));
   if (const Json* advantage = row.find("advantage"); advantage != nullptr && advantage->is_number())
     facts += fmt::format("<span>advantage <b class=\"{}\">{:+.3g}</b></span>",
                          advantage->as_double() < 0 ? "bad" : "good", advantage->as_double());
@@ -144,6 +147,20 @@ void flatten(const Json& tree, const std::string& path, std::map<std::string, st
     for (const auto& [key, value] : tree.as_object()) flatten(value, path.empty() ? key : path + "." + key, leaves);
   else
     leaves[path] = tree.is_string() ? tree.as_string() : tree.dump();
+}
+
+// Sizes in GiB, everything else as it is.
+std::string environment_table(const RunRecord& run) {
+  std::map<std::string, std::string> leaves;
+  flatten(run.environment, "", leaves);
+  std::string html = "<table>";
+  for (const auto& [name, text] : leaves) {
+    const Json* value = run.environment.find(name);
+    const bool is_size = name.ends_with("_bytes") && value != nullptr && value->is_number();
+    html += fmt::format("<tr><td>{}<td>{}</tr>", escape_html(name),
+                        is_size ? fmt::format("{:.1f} GiB", value->as_double() / (1 << 30)) : escape_html(text));
+  }
+  return html + "</table>";
 }
 
 // Fields in which the runs differ, a column per run.
@@ -219,6 +236,8 @@ void write_report(const std::vector<std::string>& folders, const std::string& pa
     const std::string of = runs.size() == 1 ? "" : " of " + escape_html(run.name);
     if (!run.samples.empty()) body += fmt::format("<h2>Answers{}</h2>{}", of, samples(run));
     body += fmt::format("<details><summary>All metrics{}</summary>{}</details>", of, metric_table(run));
+    if (!run.environment.is_null())
+      body += fmt::format("<details><summary>Environment{}</summary>{}</details>", of, environment_table(run));
     if (!run.config_text.empty())
       body += fmt::format("<details><summary>Configuration{}</summary><pre>{}</pre></details>", of,
                           escape_html(run.config_text));

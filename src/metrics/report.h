@@ -20,6 +20,7 @@ struct RunRecord {
   std::string name;                                    // of the run; the folder's where no configuration says it
   Json config;                                         // config.resolved.yaml
   std::string config_text;                             // the same as it was written
+  Json environment;                                    // environment.json; null where there is none
   std::vector<std::pair<std::string, Curve>> metrics;  // by name
   std::vector<Json> samples;                           // rows of completions.jsonl of the first, middle and last step
   const Curve* find(std::string_view metric) const;    // null when the run has none

@@ -25,6 +25,10 @@ const std::vector<Kind>& kinds() {
       {"Cut off, and without spread",
        {{"answers cut off", "completions/clipped_ratio"}, {"groups without spread", "frac_reward_zero_std"}},
        true},
+      {"Repeated and mixed text",
+       {{"3-grams said before", "completions/repetition"}, {"words in another script", "completions/language_mixing"}},
+       true},
+      {"Reflective words per answer", {{"mean", "completions/reflective_words"}}},
       {"Spread of rewards", {{"standard deviation", "reward_std"}}},
       {"KL to the reference", {{"KL", "kl"}}},
       {"Entropy, nats", {{"entropy", "entropy"}}},
@@ -35,7 +39,15 @@ const std::vector<Kind>& kinds() {
       {"Loss", {{"loss", "loss"}}},
       {"Gradient norm, before clipping", {{"norm", "grad_norm"}}},
       {"Learning rate", {{"rate", "learning_rate"}}},
-      {"Seconds per step", {{"step", "step_time"}, {"rollout", "time/rollout"}, {"update", "time/update"}}},
+      {"Seconds per step",
+       {{"step", "step_time"},
+        {"sampling", "time/rollout/sampling"},
+        {"scoring", "time/rollout/scoring"},
+        {"update", "time/update"},
+        {"optimizer", "time/optimizer"},
+        {"evaluation", "time/evaluation"},
+        {"checkpoint", "time/checkpoint"}}},
+      {"Tokens per second", {{"sampled", "throughput/rollout/sampling"}, {"trained on", "throughput/update"}}},
   };
   return all;
 }

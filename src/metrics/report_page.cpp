@@ -34,7 +34,7 @@ output { position: absolute; top: 2.6rem; padding: .3rem .6rem; border-radius: 6
 pre { margin: 0; white-space: pre-wrap; font: 13px/1.45 ui-monospace, monospace; }
 article, .prompt, details { background: var(--card); border-radius: 8px; padding: .6rem .8rem; margin: .5rem 0; }
 .prompt { border-left: 3px solid var(--c0); margin-top: 1rem; } article { margin-left: clamp(0rem, 2vw, 1.2rem); }
-.facts { display: flex; flex-wrap: wrap; gap: 0 1rem; margin: .4rem 0 0; font-size: .82rem; color: var(--soft); } .facts b { color: var(--text); }
+.facts { display: flex; flex-wrap: wrap; gap: 0 1rem; margin: .4rem 0 0; font-size: .82rem; color: var(--soft); } .facts b { color: var(--text); } .facts i { opacity: .8; }
 b.good { color: var(--c2); } b.bad { color: var(--c1); } b.think { color: var(--c6); } b.answer { color: var(--c2); }
 table { border-collapse: collapse; font-size: .85rem; display: block; overflow-x: auto; } th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--rule); }
 td + td { font-variant-numeric: tabular-nums; } summary { cursor: pointer; font-weight: 600; } footer { margin-top: 2rem; color: var(--soft); font-size: .82rem; }

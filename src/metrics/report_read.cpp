@@ -1,25 +1,14 @@
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <map>
 
 #include "base/files.h"
+#include "base/jsonl.h"
 #include "metrics/report.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
-
-// Calls `row` with every line of a JSONL file. A last line without its newline is what a killed run left.
-template <class F>
-void for_each_row(const std::string& path, const F& row) {
-  std::ifstream file(path, std::ios::binary);
-  GRPO_CHECK(file.good(), "report: cannot read " + path);
-  JsonParseOptions options;
-  options.source = path;
-  for (std::string line; std::getline(file, line) && !file.eof(); ++options.first_line)
-    if (!line.empty()) row(parse_json(line, options));
-}
 
 std::int64_t step_of(const Json& row) {
   const std::int64_t step = row.at("step").as_int();
@@ -34,7 +23,7 @@ std::vector<Json> sample_rows(const std::string& path, std::int64_t middle_step)
     return rows.empty() || step_of(rows.front()) == step;
   };
   std::int64_t current = -1;
-  for_each_row(path, [&](Json row) {
+  for_each_jsonl_row(path, [&](Json row, std::uint64_t) {
     const std::int64_t step = step_of(row);
     if (step != current) last.clear();
     current = step;
@@ -42,6 +31,7 @@ std::vector<Json> sample_rows(const std::string& path, std::int64_t middle_step)
                               : step >= middle_step && belongs(middle, step) ? middle
                                                                              : last;
     rows.push_back(std::move(row));
+    return true;
   });
   std::move(middle.begin(), middle.end(), std::back_inserter(first));
   std::move(last.begin(), last.end(), std::back_inserter(first));
@@ -68,8 +58,10 @@ RunRecord read_run(const std::string& folder) {
     run.config = parse_yaml(run.config_text, file("config.resolved.yaml"));
     if (const Json* name = run.config.find("name"); name != nullptr && name->is_string()) run.name = name->as_string();
   }
+  if (std::filesystem::exists(file("environment.json")))
+    run.environment = parse_json(read_file(file("environment.json")), {.source = file("environment.json")});
   std::map<std::string, Curve> curves;
-  for_each_row(file("metrics.jsonl"), [&](const Json& row) {
+  for_each_jsonl_row(file("metrics.jsonl"), [&](const Json& row, std::uint64_t) {
     const std::int64_t step = step_of(row);
     run.last_step = std::max(run.last_step, step);
     for (const auto& [name, value] : row.as_object()) {
@@ -80,6 +72,7 @@ RunRecord read_run(const std::string& folder) {
                                                                  std::to_string(step));
       curve.emplace_back(step, value.as_double());
     }
+    return true;
   });
   run.metrics.assign(std::make_move_iterator(curves.begin()), std::make_move_iterator(curves.end()));
   if (std::filesystem::exists(file("completions.jsonl")))

@@ -1,6 +1,7 @@
 #include "model/causal_lm.h"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <optional>
 #include <utility>
@@ -19,6 +20,7 @@ namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr std::int64_t kLeastTableRows = 256;
+constexpr std::string_view kLayerPrefix = "model.layers.";
 
 }  // namespace
 
@@ -55,9 +57,9 @@ CausalLM CausalLM::load(const std::string& path, const Options& options) {
   file.path = path;
   if (std::filesystem::is_directory(path)) {
     config = load_model_config(path);
-    file.tensors = map_weights_folder(path);
+    file.tensors = open_weights_folder(path);
   } else {
-    GgufModel gguf = map_gguf(path);
+    GgufModel gguf = open_gguf(path);
     config = std::move(gguf.config);
     file.format = WeightFormat::Gguf;
     file.tensors = std::move(gguf.tensors);
@@ -128,6 +130,27 @@ Parameter& CausalLM::parameter(const std::string& name) const {
   throw Error("parameter: the model has none named \"" + name + "\"");
 }
 
+std::vector<std::vector<Parameter*>> CausalLM::backward_order() const {
+  std::vector<std::vector<Parameter*>> order(static_cast<std::size_t>(impl_->config.num_layers) + 1);
+  for (Parameter* parameter : impl_->parameters) {
+    std::size_t layer = 0;
+    const std::string& name = parameter->name;
+    const bool in_layer =
+        name.starts_with(kLayerPrefix) &&
+        std::from_chars(name.data() + kLayerPrefix.size(), name.data() + name.size(), layer).ec == std::errc();
+    order.at(in_layer ? order.size() - 2 - layer : order.size() - 1).push_back(parameter);
+  }
+  return order;
+}
+
+void CausalLM::on_layer_backward(std::function<void(std::size_t)> callback) {
+  impl_->layer_done = nullptr;
+  if (!callback) return;
+  impl_->layer_done = [callback = std::move(callback), last = impl_->config.num_layers - 1](std::int64_t layer) {
+    callback(static_cast<std::size_t>(last - layer));
+  };
+}
+
 at::Tensor CausalLM::forward(const TokenBatch& batch, KvCache* cache) const {
   std::optional<at::NoGradGuard> no_grad;
   if (cache) no_grad.emplace();
@@ -138,7 +161,8 @@ at::Tensor CausalLM::forward(const TokenBatch& batch, KvCache* cache) const {
                                                        .ids = std::move(plan.ids),
                                                        .positions = std::move(plan.positions),
                                                        .rope_table = impl_->rope_table_for(plan.max_position),
-                                                       .attend = std::move(plan.attend)});
+                                                       .attend = std::move(plan.attend),
+                                                       .layer_done = impl_->layer_done});
   if (store) {
     for (const BatchSequence& s : batch.sequences) store->at(s.cache, "forward").length += s.end - s.begin;
   }

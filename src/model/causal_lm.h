@@ -19,6 +19,7 @@ struct CausalLM::Impl {
   std::vector<std::unique_ptr<Parameter>> owned;  // graphs hold references: a parameter never moves
   std::vector<Parameter*> parameters;             // in the order of specs
   at::Tensor rope_table;                          // grows with the longest sequence seen
+  std::function<void(std::int64_t)> layer_done;   // ForwardInput's
 
   // Of a valid configuration, without weights.
   Impl(const ModelConfig& model_config, const Options& model_options);

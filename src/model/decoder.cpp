@@ -1,5 +1,6 @@
 #include "model/decoder.h"
 
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 namespace grpo::inline GRPO_ABI {
@@ -71,6 +72,17 @@ at::Tensor norm_heads(const at::Tensor& x, Parameter& weight, double eps) {
   return rms_norm(x.view({-1, weight.shape[0]}), weight, eps).view(x.sizes());
 }
 
+// x as it is; `done(layer)` runs in backward once everything that read x has had its gradient.
+at::Tensor mark_layer(const at::Tensor& x, const std::function<void(std::int64_t)>& done, std::int64_t layer) {
+  if (!done || !x.requires_grad() || !at::GradMode::is_enabled()) return x;
+  const at::Tensor same = x.detach();
+  record_backward("layer", {x}, {same}, [done, layer](const std::vector<at::Tensor>& grads) {
+    done(layer);
+    return grads;
+  });
+  return same;
+}
+
 }  // namespace
 
 std::vector<WeightSpec> decoder_weights(const ModelConfig& c, const DecoderParts& parts) {
@@ -106,6 +118,7 @@ at::Tensor decoder_forward(const ForwardInput& in, const DecoderParts& parts) {
   at::Tensor x = embedding(*parameters.next(), in.ids);
   for (std::size_t i = 0; i < static_cast<std::size_t>(c.num_layers); ++i) {
     const Layer layer = parameters.layer();
+    x = mark_layer(x, in.layer_done, static_cast<std::int64_t>(i));
     at::Tensor h = rms_norm(x, *layer.attention_norm, c.norm_eps);
     at::Tensor q = layer.q(h), k = layer.k(h);
     if (parts.head_norms) {

@@ -33,6 +33,8 @@ struct ForwardInput {
   at::Tensor ids, positions;               // int32 [T]
   at::Tensor rope_table;                   // fp32 [positions, head_dim / 2, 2]
   Attend attend;
+  // Called in backward when the gradients of this layer's parameters are complete; empty: nobody asks.
+  std::function<void(std::int64_t layer)> layer_done;
 };
 
 // What Hugging Face's class takes for a field that config.json leaves out.

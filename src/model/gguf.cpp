@@ -125,7 +125,7 @@ std::string name_of_type(std::uint32_t type) {
   }
 }
 
-StoredTensor stored(const GgufFile& file, const GgufTensor& tensor, std::span<const std::byte> data) {
+StoredTensor stored(const GgufFile& file, const GgufTensor& tensor, std::shared_ptr<const InputFile> input) {
   const std::string where = file.source() + ": tensor \"" + tensor.name + "\": ";
   const std::optional<StoredType> type = type_numbered(tensor.type);
   GRPO_CHECK(type.has_value(),
@@ -141,10 +141,13 @@ StoredTensor stored(const GgufFile& file, const GgufTensor& tensor, std::span<co
              where + fmt::format("expected rows of a multiple of {} elements in {}, got {}", layout.block, layout.name,
                                  shape_text(result.shape)));
   const auto bytes = static_cast<std::uint64_t>(count / layout.block * layout.bytes);
-  GRPO_CHECK(tensor.offset <= data.size() && bytes <= data.size() - tensor.offset,
+  const std::uint64_t data = input->size() - file.data_offset();
+  GRPO_CHECK(tensor.offset <= data && bytes <= data - tensor.offset,
              where + fmt::format("expected {} bytes at offset {} of the data, which has {} (truncated file?)", bytes,
-                                 tensor.offset, data.size()));
-  result.bytes = data.subspan(tensor.offset, bytes);
+                                 tensor.offset, data));
+  result.file = std::move(input);
+  result.offset = file.data_offset() + tensor.offset;
+  result.size = bytes;
   return result;
 }
 
@@ -176,23 +179,15 @@ void refuse_gguf_key(const GgufFile& file, const std::string& key, const std::st
   throw Error(file.source() + ": " + key + ": expected " + expected + " (nothing else is supported)");
 }
 
-ModelConfig gguf_config(const std::string& path) {
-  const MappedFile mapping(path);
-  return config_of(GgufFile::parse(mapping.bytes(), path));
-}
+ModelConfig gguf_config(const std::string& path) { return config_of(GgufFile::read(InputFile(path))); }
 
-GgufModel map_gguf(const std::string& path) {
-  const auto mapping = std::make_shared<const MappedFile>(path);
-  const GgufFile file = GgufFile::parse(mapping->bytes(), path);
+GgufModel open_gguf(const std::string& path) {
+  const auto input = std::make_shared<const InputFile>(path);
+  const GgufFile file = GgufFile::read(*input);
   GgufModel model;
   model.config = config_of(file);
-  GRPO_CHECK(file.data_offset() <= mapping->size(),
-             path + ": expected tensor data behind the header (truncated file?)");
-  const std::span<const std::byte> data = mapping->bytes().subspan(file.data_offset());
-  for (const GgufTensor& tensor : file.tensors()) {
-    model.tensors.push_back(stored(file, tensor, data));
-    model.tensors.back().owner = mapping;
-  }
+  GRPO_CHECK(file.data_offset() <= input->size(), path + ": expected tensor data behind the header (truncated file?)");
+  for (const GgufTensor& tensor : file.tensors()) model.tensors.push_back(stored(file, tensor, input));
   take_rope_factors(file, model);
   return model;
 }

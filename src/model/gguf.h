@@ -16,7 +16,7 @@ struct GgufModel {
   ModelConfig config;
   std::vector<StoredTensor> tensors;  // names and row order as in the file
 };
-GgufModel map_gguf(const std::string& path);
+GgufModel open_gguf(const std::string& path);
 ModelConfig gguf_config(const std::string& path);  // from the metadata alone
 
 // Rows of a tensor whose heads hold their rotary pairs side by side, back in Hugging Face's order; and the reverse.

@@ -1,8 +1,11 @@
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 
 #include <fmt/format.h>
 #include <grpo/model.h>
+
+#include "base/files.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -22,13 +25,19 @@ std::optional<std::int64_t> step_of(const fs::path& folder) {
 
 }  // namespace
 
-std::optional<std::int64_t> newest_checkpoint(const std::string& run_folder) {
-  std::optional<std::int64_t> newest;
+std::vector<std::int64_t> checkpoint_steps(const std::string& run_folder) {
+  std::vector<std::int64_t> steps;
   const fs::path checkpoints = fs::path(run_folder) / "checkpoints";
-  if (!fs::is_directory(checkpoints)) return newest;
+  if (!fs::is_directory(checkpoints)) return steps;
   for (const auto& entry : fs::directory_iterator(checkpoints))
-    if (const auto step = step_of(entry.path()); step && step.value() > newest.value_or(-1)) newest = step;
-  return newest;
+    if (const auto step = step_of(entry.path())) steps.push_back(*step);
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+std::optional<std::int64_t> newest_checkpoint(const std::string& run_folder) {
+  const std::vector<std::int64_t> steps = checkpoint_steps(run_folder);
+  return steps.empty() ? std::nullopt : std::optional(steps.back());
 }
 
 std::string resolve_model_path(const std::string& path) {
@@ -36,6 +45,13 @@ std::string resolve_model_path(const std::string& path) {
   const std::optional<std::int64_t> step = newest_checkpoint(path);
   GRPO_CHECK(step.has_value(), path + ": the run has no complete checkpoint");
   return fmt::format("{}/checkpoints/step-{}", path, *step);
+}
+
+std::string best_checkpoint_path(const std::string& run_folder) {
+  const std::string path = run_folder + "/best.json";
+  GRPO_CHECK(fs::exists(path), run_folder + ": expected a run with a best checkpoint (eval.best), found no best.json");
+  const std::int64_t step = parse_json(read_file(path), {.source = path}).at("step").as_int();
+  return fmt::format("{}/checkpoints/step-{}", run_folder, step);
 }
 
 }  // namespace grpo::inline GRPO_ABI

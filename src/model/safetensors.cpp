@@ -113,31 +113,30 @@ void check_tiling(const std::string& path, const std::vector<Entry>& entries, st
                          end, buffer_bytes));
 }
 
-std::string_view header_text(const MappedFile& file) {
-  const std::span<const std::byte> bytes = file.bytes();
-  GRPO_CHECK(bytes.size() >= 8,
-             fmt::format("{}: expected a safetensors file, got {} bytes", file.path(), bytes.size()));
+std::string header_text(const InputFile& file) {
+  GRPO_CHECK(file.size() >= 8, fmt::format("{}: expected a safetensors file, got {} bytes", file.path(), file.size()));
   std::uint64_t length = 0;
-  std::memcpy(&length, bytes.data(), sizeof length);
-  GRPO_CHECK(length <= kMaxHeaderBytes && length <= bytes.size() - 8,
+  file.read(0, std::as_writable_bytes(std::span(&length, 1)));
+  GRPO_CHECK(length <= kMaxHeaderBytes && length <= file.size() - 8,
              fmt::format("{}: header of {} bytes does not fit the file ({} bytes) or the format's limit ({}): not a "
                          "safetensors file, or truncated",
-                         file.path(), length, bytes.size(), kMaxHeaderBytes));
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, length);
+                         file.path(), length, file.size(), kMaxHeaderBytes));
+  std::string text(length, '\0');
+  file.read(8, std::as_writable_bytes(std::span(text)));
   GRPO_CHECK(!text.empty() && text.front() == '{', file.path() + ": expected the header to begin with '{'");
   return text;
 }
 
 }  // namespace
 
-std::vector<StoredTensor> map_safetensors(const std::string& path, Json* metadata) {
-  const auto file = std::make_shared<const MappedFile>(path);
-  const std::string_view text = header_text(*file);
+std::vector<StoredTensor> open_safetensors(const std::string& path, Json* metadata) {
+  const auto file = std::make_shared<const InputFile>(path);
+  const std::string text = header_text(*file);
   JsonParseOptions parse_options;
   parse_options.source = path;
   parse_options.max_depth = 8;
   const Json header = parse_json(text, parse_options);
-  const std::span<const std::byte> buffer = file->bytes().subspan(8 + text.size());
+  const std::uint64_t data = 8 + text.size();
 
   const HeaderReader reader(path);
   std::vector<Entry> entries;
@@ -152,13 +151,14 @@ std::vector<StoredTensor> map_safetensors(const std::string& path, Json* metadat
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
-  check_tiling(path, entries, buffer.size());
+  check_tiling(path, entries, file->size() - data);
 
   std::vector<StoredTensor> tensors;
   tensors.reserve(entries.size());
   for (Entry& entry : entries) {
-    entry.tensor.bytes = buffer.subspan(entry.begin, entry.end - entry.begin);
-    entry.tensor.owner = file;
+    entry.tensor.file = file;
+    entry.tensor.offset = data + entry.begin;
+    entry.tensor.size = entry.end - entry.begin;
     tensors.push_back(std::move(entry.tensor));
   }
   return tensors;
@@ -166,7 +166,7 @@ std::vector<StoredTensor> map_safetensors(const std::string& path, Json* metadat
 
 namespace {
 
-std::vector<StoredTensor> map_shards(const std::string& folder, const std::string& index_path) {
+std::vector<StoredTensor> open_shards(const std::string& folder, const std::string& index_path) {
   JsonParseOptions parse_options;
   parse_options.source = index_path;
   const Json index = parse_json(read_file(index_path), parse_options);
@@ -186,7 +186,7 @@ std::vector<StoredTensor> map_shards(const std::string& folder, const std::strin
   for (const auto& [shard, names] : shards) {
     const std::string path = folder + "/" + shard;
     std::set<std::string> absent = names;
-    for (StoredTensor& tensor : map_safetensors(path)) {
+    for (StoredTensor& tensor : open_safetensors(path)) {
       absent.erase(tensor.name);
       GRPO_CHECK(seen.insert(tensor.name).second, path + ": tensor \"" + tensor.name + "\" is in another shard too");
       tensors.push_back(std::move(tensor));
@@ -199,11 +199,11 @@ std::vector<StoredTensor> map_shards(const std::string& folder, const std::strin
 
 }  // namespace
 
-std::vector<StoredTensor> map_weights_folder(const std::string& folder) {
+std::vector<StoredTensor> open_weights_folder(const std::string& folder) {
   const std::string single = folder + "/model.safetensors";
   const std::string index = single + ".index.json";
-  if (std::filesystem::exists(single)) return map_safetensors(single);
-  if (std::filesystem::exists(index)) return map_shards(folder, index);
+  if (std::filesystem::exists(single)) return open_safetensors(single);
+  if (std::filesystem::exists(index)) return open_shards(folder, index);
   throw Error(folder + ": expected model.safetensors or model.safetensors.index.json in the folder, found neither");
 }
 

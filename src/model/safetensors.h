@@ -1,4 +1,4 @@
-// safetensors files: validated views into a mapping, and a writer that streams.
+// safetensors files: a validated directory of tensors, and a writer that streams.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,10 @@ namespace grpo::inline GRPO_ABI {
 
 // Tensors in the order of their data. Every rule of the format is checked: header length, JSON, names, types, sizes,
 // offsets without gaps or overlaps.
-std::vector<StoredTensor> map_safetensors(const std::string& path, Json* metadata = nullptr);
+std::vector<StoredTensor> open_safetensors(const std::string& path, Json* metadata = nullptr);
 
 // The weights of a Hugging Face folder: model.safetensors, or the shards of model.safetensors.index.json.
-std::vector<StoredTensor> map_weights_folder(const std::string& folder);
+std::vector<StoredTensor> open_weights_folder(const std::string& folder);
 
 // Writes a file whose names, types and shapes are given first and whose tensors follow one by one.
 class SafetensorsWriter {

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <fmt/format.h>
 
 #include <grpo/model.h>
@@ -73,9 +72,9 @@ StoredType stored_type(const std::string& name, at::ScalarType type) {
 }
 
 // A byte other than 0 and 1 in a bool tensor is undefined behaviour in C++.
-void check_bools(const std::string& path, const StoredTensor& tensor) {
-  for (const std::byte byte : tensor.bytes) {
-    GRPO_CHECK(byte <= std::byte{1}, path + ": tensor \"" + tensor.name + "\": expected 0 or 1 in a BOOL tensor");
+void check_bools(const std::string& path, const std::string& name, std::span<const std::byte> bytes) {
+  for (const std::byte byte : bytes) {
+    GRPO_CHECK(byte <= std::byte{1}, path + ": tensor \"" + name + "\": expected 0 or 1 in a BOOL tensor");
   }
 }
 
@@ -142,20 +141,13 @@ void save_safetensors(const std::string& path, const std::vector<NamedTensor>& t
 
 std::vector<NamedTensor> load_safetensors(const std::string& path, Json* metadata) {
   std::vector<NamedTensor> result;
-  for (const StoredTensor& tensor : map_safetensors(path, metadata)) {
-    if (tensor.type == StoredType::Bool) check_bools(path, tensor);
-    const at::ScalarType type = scalar_type(tensor.type);
-    void* data = const_cast<std::byte*>(tensor.bytes.data());
-    const bool aligned =
-        reinterpret_cast<std::uintptr_t>(data) % static_cast<std::size_t>(info(tensor.type).bytes) == 0;
-    if (aligned && !tensor.bytes.empty()) {
-      result.push_back({tensor.name, at::from_blob(
-                                         data, tensor.shape, [owner = tensor.owner](void*) {}, type)});
-      continue;
+  for (const StoredTensor& tensor : open_safetensors(path, metadata)) {
+    at::Tensor values = at::empty(tensor.shape, scalar_type(tensor.type));
+    tensor.read(values.data_ptr());
+    if (tensor.type == StoredType::Bool) {
+      check_bools(path, tensor.name, {static_cast<const std::byte*>(values.data_ptr()), values.nbytes()});
     }
-    at::Tensor copy = at::empty(tensor.shape, type);
-    if (copy.numel() > 0) std::memcpy(copy.data_ptr(), data, tensor.bytes.size());
-    result.push_back({tensor.name, std::move(copy)});
+    result.push_back({tensor.name, std::move(values)});
   }
   return result;
 }

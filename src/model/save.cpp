@@ -1,5 +1,6 @@
 // Export as a Hugging Face folder.
 #include <filesystem>
+#include <set>
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
@@ -17,12 +18,28 @@ namespace fs = std::filesystem;
 constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
+bool is_ours(const std::string& name) {
+  return name == "config.json" || name == "generation_config.json" || name == kSingle || name == kIndex;
+}
+
+// What a save into one file leaves when it is killed: some of its files, and no config.json.
+bool holds_unfinished_save(const std::string& folder, const Tokenizer* tokenizer) {
+  std::set<std::string> ours;
+  if (tokenizer)
+    for (const Tokenizer::File& file : tokenizer->files()) ours.insert(file.name);
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename(), written = name.substr(0, name.rfind(".new-"));
+    if (!is_ours(written) && !ours.contains(written)) return false;
+  }
+  return true;
+}
+
 // A new folder, an empty one, or an earlier export, whose files are replaced one by one. Shards are never mixed with
 // what an earlier export left.
-void check_target(const std::string& folder, bool sharded) {
+void check_target(const std::string& folder, bool sharded, const Tokenizer* tokenizer) {
   if (!fs::exists(folder)) return;
   GRPO_CHECK(fs::is_directory(folder), "save: " + folder + ": expected a folder, found a file");
-  GRPO_CHECK(fs::is_empty(folder) || fs::exists(folder + "/config.json"),
+  GRPO_CHECK(fs::exists(folder + "/config.json") || holds_unfinished_save(folder, tokenizer),
              "save: " + folder + ": expected a new or empty folder or a model folder, found other files");
   GRPO_CHECK(!fs::exists(folder + "/" + kIndex),
              "save: " + folder + ": holds a sharded model (model.safetensors.index.json); save to a new folder");
@@ -86,24 +103,22 @@ Json generation_config(const Json& config) {
   return generation;
 }
 
-bool is_ours(const std::string& name) {
-  return name == "config.json" || name == "generation_config.json" || name == kSingle || name == kIndex;
-}
-
 }  // namespace
 
-// config.json comes last: a folder without it is no model, so an interrupted first save is seen for what it is.
+// config.json goes first and comes last: a folder without it is no model, so an interrupted save is seen for what it
+// is.
 void CausalLM::save(const std::string& folder, const Tokenizer* tokenizer, DType dtype,
                     std::int64_t max_shard_bytes) const {
   const at::NoGradGuard no_grad;
   const at::ScalarType type = dtype == DType::Float32 ? at::kFloat : at::kBFloat16;
   const std::vector<Shard> shards = cut(impl_->parameters, type, max_shard_bytes);
-  check_target(folder, shards.size() > 1);
+  check_target(folder, shards.size() > 1, tokenizer);
   if (tokenizer) check_vocabulary(impl_->config, *tokenizer);
   ensure_directory(folder);
   Json config = to_config_json(impl_->config);
   config["torch_dtype"] = dtype == DType::Float32 ? "float32" : "bfloat16";
 
+  if (fs::remove(folder + "/config.json")) sync_directory(folder);
   write_weights(folder, shards, type);
   if (tokenizer) {
     for (const auto& [name, bytes] : tokenizer->files()) {

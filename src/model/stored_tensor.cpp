@@ -4,9 +4,9 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <memory>
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <c10/util/Half.h>
 
 #include <grpo/error.h>
@@ -14,7 +14,7 @@
 namespace grpo::inline GRPO_ABI {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "weight files are little-endian and are mapped as they are");
+static_assert(std::endian::native == std::endian::little, "weight files are little-endian and are read as they are");
 
 template <class T>
 T load(const std::byte* from) {
@@ -67,11 +67,11 @@ void decode_q4_1(const std::byte* from, std::int64_t blocks, float* to) {
 }
 
 void decode_to(const StoredTensor& tensor, std::int64_t count, float* to) {
-  const std::byte* from = tensor.bytes.data();
+  if (tensor.type == StoredType::F32) return tensor.read(to);
+  const auto bytes = std::make_unique_for_overwrite<std::byte[]>(tensor.size);
+  tensor.read(bytes.get());
+  const std::byte* from = bytes.get();
   switch (tensor.type) {
-    case StoredType::F32:
-      std::memcpy(to, from, tensor.bytes.size());
-      return;
     case StoredType::F64:
       return decode_elements<double>(from, count, to, [](double x) { return static_cast<float>(x); });
     case StoredType::F16:
@@ -84,6 +84,7 @@ void decode_to(const StoredTensor& tensor, std::int64_t count, float* to) {
       return decode_q4_0(from, count / 32, to);
     case StoredType::Q4_1:
       return decode_q4_1(from, count / 32, to);
+    case StoredType::F32:
     case StoredType::I64:
     case StoredType::I32:
     case StoredType::I16:
@@ -183,12 +184,6 @@ std::string shape_text(std::span<const std::int64_t> shape) {
 }
 
 at::Tensor decode(const StoredTensor& tensor) {
-  const bool aligned = reinterpret_cast<std::uintptr_t>(tensor.bytes.data()) % alignof(float) == 0;
-  if (tensor.type == StoredType::F32 && aligned && !tensor.bytes.empty()) {
-    void* data = const_cast<std::byte*>(tensor.bytes.data());
-    return at::from_blob(
-        data, tensor.shape, [owner = tensor.owner](void*) {}, at::kFloat);
-  }
   at::Tensor values = at::empty(tensor.shape, at::kFloat);
   decode_to(tensor, values.numel(), values.data_ptr<float>());
   return values;

@@ -1,4 +1,4 @@
-// A tensor as a weight file holds it: element type, shape and bytes inside the file's mapping. safetensors and GGUF
+// A tensor as a weight file holds it: element type, shape and its place in the file. safetensors and GGUF
 // readers both give a list of these; decoding to fp32 happens one tensor at a time.
 #pragma once
 
@@ -10,6 +10,8 @@
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+
+#include "base/files.h"
 
 namespace grpo::inline GRPO_ABI {
 
@@ -27,16 +29,18 @@ bool is_floating(StoredType type);  // can be decoded to fp32
 struct StoredTensor {
   std::string name;
   StoredType type = StoredType::F32;
-  std::vector<std::int64_t> shape;    // row-major
-  std::span<const std::byte> bytes;   // exactly the elements
-  std::shared_ptr<const void> owner;  // keeps `bytes` mapped
+  std::vector<std::int64_t> shape;  // row-major
+  std::shared_ptr<const InputFile> file;
+  std::uint64_t offset = 0, size = 0;  // bytes in the file: exactly the elements
+
+  void read(void* to) const { file->read(offset, {static_cast<std::byte*>(to), size}); }
 };
 
 // Elements of `shape`, or -1 when a size is negative or the product passes 2^62.
 std::int64_t checked_elements(std::span<const std::int64_t> shape);
 std::string shape_text(std::span<const std::int64_t> shape);  // "[3, 4]"
 
-// fp32 values of `tensor.shape`; a view of the mapping (not to be written to) when it is aligned fp32 already.
+// fp32 values of `tensor.shape`.
 at::Tensor decode(const StoredTensor& tensor);
 // The bytes of fp32 `values` as F32, F16, BF16 or Q8_0, whose rows must be whole blocks. Values that the type cannot
 // hold are an Error that names the tensor.

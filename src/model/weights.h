@@ -21,7 +21,7 @@ struct WeightFile {
 
 // The tensor for each spec, in the order of `specs`. Missing, extra and misshapen ones are one Error that lists them.
 std::vector<const StoredTensor*> match_weights(const WeightFile& file, const std::vector<WeightSpec>& specs);
-// fp32 values in Hugging Face's row order, possibly a view of the file.
+// fp32 values in Hugging Face's row order.
 at::Tensor read_weight(const StoredTensor& tensor, const WeightSpec& spec, WeightFormat format);
 // normal(0, range), ones or zeros, addressed by (seed, name, element): the same whatever the threads or the packed
 // order.

@@ -1,5 +1,7 @@
 #include "ops/checks.h"
 
+#include <ATen/ops/zeros.h>
+
 namespace grpo::ops {
 namespace {
 
@@ -120,13 +122,12 @@ void check_parameter(const char* op, const Parameter& parameter) {
   GRPO_CHECK(
       parameter.master.defined() && parameter.compute.defined(),
       std::string("[") + op + "] " + parameter.name + ": expected a parameter with values (make_parameter), got none");
-  GRPO_CHECK(
-      !parameter.trainable || parameter.grad.defined(),
-      std::string("[") + op + "] " + parameter.name + ": expected a gradient beside a trainable parameter, got none");
 }
 
 float* grad_data(Parameter& parameter) {
-  return parameter.trainable ? parameter.grad.mutable_data_ptr<float>() : nullptr;
+  if (!parameter.trainable) return nullptr;
+  if (!parameter.grad.defined()) parameter.grad = at::zeros({parameter.elements()}, at::kFloat);
+  return parameter.grad.mutable_data_ptr<float>();
 }
 
 }  // namespace grpo::ops

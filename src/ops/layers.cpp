@@ -24,10 +24,12 @@ at::Tensor rms_norm(const at::Tensor& x, Parameter& weight, double eps) {
     if (!grads[0].defined()) return {at::Tensor()};
     const at::Tensor dy_TD = grads[0].contiguous();
     const at::Tensor dx_TD = x_TD.new_empty({rows, width});
-    const at::Tensor dweight_D = weight.trainable ? weight.grad : weight.master.new_zeros({width});  // frozen: dropped
+    at::Tensor dropped;
+    if (!weight.trainable) dropped = weight.master.new_zeros({width});
+    float* dweight_D = weight.trainable ? ops::grad_data(weight) : dropped.mutable_data_ptr<float>();
     kernels::rms_norm_grad(type, x_TD.const_data_ptr(), weight.compute.const_data_ptr<float>(),
                            inv_rms_T.const_data_ptr<float>(), dy_TD.const_data_ptr(), rows, width,
-                           dx_TD.mutable_data_ptr(), dweight_D.mutable_data_ptr<float>(), ops::team());
+                           dx_TD.mutable_data_ptr(), dweight_D, ops::team());
     return {dx_TD};
   });
   return y_TD;

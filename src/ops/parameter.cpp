@@ -38,7 +38,6 @@ Parameter make_parameter(std::string name, std::vector<std::int64_t> shape, DTyp
   const std::int64_t n = flat_elements(parameter);
   parameter.master = at::zeros({n}, at::kFloat);
   parameter.compute = has_copy(parameter) ? at::zeros({n}, at::kBFloat16) : parameter.master;
-  if (trainable) parameter.grad = at::zeros({n}, at::kFloat);
   return parameter;
 }
 
@@ -55,9 +54,9 @@ at::Tensor get_values(const Parameter& parameter) {
 }
 
 at::Tensor get_grad(const Parameter& parameter) {
-  GRPO_CHECK(parameter.grad.defined(),
+  GRPO_CHECK(parameter.trainable,
              "[get_grad] " + parameter.name + ": expected a trainable parameter, got a frozen one");
-  return unpack_like(parameter, parameter.grad);
+  return parameter.grad.defined() ? unpack_like(parameter, parameter.grad) : at::zeros(parameter.shape, at::kFloat);
 }
 
 at::Tensor unpack_like(const Parameter& parameter, const at::Tensor& flat) {

@@ -1,7 +1,5 @@
 #include "reward/wire.h"
 
-#include <cstring>
-
 namespace grpo::wire {
 namespace {
 
@@ -18,34 +16,6 @@ Enum enumerator(Reader& reader, Enum last) {
 
 }  // namespace
 
-void Writer::number(std::uint64_t value) { frame_.append(reinterpret_cast<const char*>(&value), sizeof value); }
-void Writer::real(double value) { frame_.append(reinterpret_cast<const char*>(&value), sizeof value); }
-void Writer::text(std::string_view value) {
-  number(value.size());
-  frame_ += value;
-}
-
-std::uint64_t Reader::number() {
-  std::uint64_t value = 0;
-  if (rest_.size() < sizeof value) throw Error("reward worker: a message is too short", ErrorKind::Internal);
-  std::memcpy(&value, rest_.data(), sizeof value);
-  rest_.remove_prefix(sizeof value);
-  return value;
-}
-double Reader::real() {
-  const std::uint64_t bits = number();
-  double value = 0;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-std::string_view Reader::text() {
-  const std::uint64_t size = number();
-  if (rest_.size() < size) throw Error("reward worker: a message is too short", ErrorKind::Internal);
-  const std::string_view value = rest_.substr(0, size);
-  rest_.remove_prefix(size);
-  return value;
-}
-
 void write(Writer& writer, const RewardInput& input) {
   writer.text(input.prompt());
   writer.number(input.messages().size());
@@ -55,7 +25,7 @@ void write(Writer& writer, const RewardInput& input) {
   }
   writer.text(input.completion());
   const auto ids = input.token_ids();
-  writer.text({reinterpret_cast<const char*>(ids.data()), ids.size_bytes()});
+  writer.array(ids);
   writer.number(static_cast<std::uint64_t>(input.finish_reason()));
   writer.number(input.has_reference() ? 1 : 0);
   writer.text(input.reference());
@@ -73,12 +43,7 @@ std::shared_ptr<const RewardInput::Data> read_input(Reader& reader) {
     data->messages.push_back({std::string(role), std::string(reader.text())});
   }
   data->completion = reader.text();
-  const std::string_view ids = reader.text();
-  if (ids.size() % sizeof(std::int32_t) != 0) {
-    throw Error("reward worker: a message with half a token id", ErrorKind::Internal);
-  }
-  data->token_ids.resize(ids.size() / sizeof(std::int32_t));
-  if (!ids.empty()) std::memcpy(data->token_ids.data(), ids.data(), data->token_ids.size() * sizeof(std::int32_t));
+  data->token_ids = reader.array<std::int32_t>();
   data->finish_reason = enumerator(reader, FinishReason::Cancelled);
   const bool has_reference = reader.number() != 0;
   const std::string_view reference = reader.text();

@@ -1,6 +1,4 @@
-// What grpo and its reward workers say to each other: frames of fixed-width numbers and sized texts.
-//
-// Both ends are of one build on one machine, so numbers travel as they lie in memory.
+// What grpo and its reward workers say to each other. Both ends are of one build on one machine.
 #pragma once
 
 #include <grpo/reward.h>
@@ -10,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/frame.h"
 #include "reward/plugin_library.h"
 
 namespace grpo::wire {
@@ -26,28 +25,8 @@ enum class Op : std::uint64_t {
 };
 enum class Reply : std::uint64_t { Done, Failed };  // Failed: followed by a text
 
-class Writer {
- public:
-  void number(std::uint64_t value);
-  void real(double value);
-  void text(std::string_view value);
-  const std::string& frame() const { return frame_; }
-
- private:
-  std::string frame_;
-};
-
-// Throws Error(Internal) when the frame holds something else.
-class Reader {
- public:
-  explicit Reader(std::string_view frame) : rest_(frame) {}
-  std::uint64_t number();
-  double real();
-  std::string_view text();
-
- private:
-  std::string_view rest_;
-};
+using Writer = FrameWriter;
+using Reader = FrameReader;
 
 void write(Writer& writer, const RewardInput& input);
 std::shared_ptr<const RewardInput::Data> read_input(Reader& reader);

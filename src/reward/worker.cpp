@@ -128,7 +128,7 @@ int serve_reward() {
     return 2;
   }
   limit(RLIMIT_CORE, 0);
-#ifndef __SANITIZE_ADDRESS__  // whose shadow is larger than any limit
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose shadow is larger than any limit
   limit(RLIMIT_AS, kWorkerMemoryBytes);
 #endif
   die_with_the_other_end();

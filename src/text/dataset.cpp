@@ -17,8 +17,8 @@ bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r") ==
 
 Dataset Dataset::load(const std::string& path, int max_rows) {
   GRPO_CHECK(max_rows >= 0, "Dataset::load: max_rows: expected 0 or more, got " + std::to_string(max_rows));
-  const MappedFile file(path);
-  std::string_view rest(reinterpret_cast<const char*>(file.bytes().data()), file.size());
+  const std::string text = read_file(path);
+  std::string_view rest(text);
   if (rest.substr(0, 3) == "\xEF\xBB\xBF") rest.remove_prefix(3);
   Dataset dataset;
   dataset.source_ = path;

@@ -1,9 +1,45 @@
 #include "text/gguf_metadata.h"
 
+#include <algorithm>
 #include <cstring>
+#include <functional>
 #include <limits>
 
 namespace grpo::inline GRPO_ABI {
+
+// Bytes from front to back, out of a file or memory. A head has a hundred thousand short strings, so there is a window.
+class GgufBytes {
+ public:
+  using Fetch = std::function<void(std::uint64_t offset, std::span<std::byte> to)>;
+  GgufBytes(std::uint64_t size, Fetch fetch) : size_(size), fetch_(std::move(fetch)) {}
+
+  std::uint64_t size() const { return size_; }
+  std::uint64_t position() const { return position_; }
+  void take(std::span<std::byte> to) {  // not more than is left
+    while (!to.empty()) {
+      if (next_ == window_.size()) fill();
+      const std::size_t count = std::min(to.size(), window_.size() - next_);
+      std::memcpy(to.data(), window_.data() + next_, count);
+      next_ += count;
+      position_ += count;
+      to = to.subspan(count);
+    }
+  }
+
+ private:
+  void fill() {
+    constexpr std::uint64_t kWindow = 1 << 16;
+    window_.resize(static_cast<std::size_t>(std::min(kWindow, size_ - position_)));
+    fetch_(position_, window_);
+    next_ = 0;
+  }
+
+  std::uint64_t size_, position_ = 0;
+  Fetch fetch_;
+  std::vector<std::byte> window_;
+  std::size_t next_ = 0;
+};
+
 namespace {
 
 enum ValueType : std::uint32_t {  // numbers of the file format
@@ -59,13 +95,13 @@ std::size_t type_bytes(std::uint32_t type) {
 // Takes values off the front of the bytes; `reading` says in messages what is being read.
 class Reader {
  public:
-  Reader(std::span<const std::byte> bytes, const std::string& source) : bytes_(bytes), source_(source) {}
+  Reader(GgufBytes& bytes, const std::string& source) : bytes_(bytes), source_(source) {}
 
-  std::size_t position() const { return position_; }
-  std::uint64_t left() const { return bytes_.size() - position_; }
+  std::uint64_t position() const { return bytes_.position(); }
+  std::uint64_t left() const { return bytes_.size() - position(); }
 
   [[noreturn]] void fail(const std::string& message) const {
-    throw Error(source_ + ": " + reading + " at byte " + std::to_string(position_) + ": " + message);
+    throw Error(source_ + ": " + reading + " at byte " + std::to_string(position()) + ": " + message);
   }
   void need(std::uint64_t count) const {
     if (count > left()) {
@@ -82,15 +118,14 @@ class Reader {
   T take() {
     need(sizeof(T));
     T value;
-    std::memcpy(&value, bytes_.data() + position_, sizeof(T));
-    position_ += sizeof(T);
+    bytes_.take(std::as_writable_bytes(std::span(&value, 1)));
     return value;
   }
   std::string string() {
     const auto length = take<std::uint64_t>();
     need(length);
-    std::string text(reinterpret_cast<const char*>(bytes_.data() + position_), static_cast<std::size_t>(length));
-    position_ += static_cast<std::size_t>(length);
+    std::string text(static_cast<std::size_t>(length), '\0');
+    bytes_.take(std::as_writable_bytes(std::span(text)));
     return text;
   }
   std::string name() {
@@ -135,9 +170,8 @@ class Reader {
   std::string reading = "magic";
 
  private:
-  std::span<const std::byte> bytes_;
+  GgufBytes& bytes_;
   const std::string& source_;
-  std::size_t position_ = 0;
 };
 
 bool is_real(std::uint32_t type) { return type == kFloat32 || type == kFloat64; }
@@ -231,7 +265,19 @@ void read_magic(Reader& in) {
 
 }  // namespace
 
-GgufFile GgufFile::parse(std::span<const std::byte> bytes, const std::string& source) {
+GgufFile GgufFile::read(const InputFile& file) {
+  GgufBytes bytes(file.size(), [&file](std::uint64_t offset, std::span<std::byte> to) { file.read(offset, to); });
+  return parse(bytes, file.path());
+}
+
+GgufFile GgufFile::parse(std::span<const std::byte> all, const std::string& source) {
+  GgufBytes bytes(all.size(), [all](std::uint64_t offset, std::span<std::byte> to) {
+    std::memcpy(to.data(), all.data() + offset, to.size());
+  });
+  return parse(bytes, source);
+}
+
+GgufFile GgufFile::parse(GgufBytes& bytes, const std::string& source) {
   GgufFile file;
   file.source_ = source;
   Reader in(bytes, file.source_);

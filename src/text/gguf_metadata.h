@@ -16,6 +16,8 @@
 
 #include <grpo/json.h>
 
+#include "base/files.h"
+
 namespace grpo::inline GRPO_ABI {
 
 struct GgufTensor {
@@ -25,12 +27,15 @@ struct GgufTensor {
   std::uint64_t offset = 0;        // bytes from GgufFile::data_offset
 };
 
+class GgufBytes;
+
 class GgufFile {
  public:
   // Scalars, strings and nested arrays are Json; flat arrays are vectors (bools as 0 and 1).
   using Value = std::variant<Json, std::vector<std::int64_t>, std::vector<double>, std::vector<std::string>>;
 
-  // `source` names the file in messages. Nothing refers to `bytes` afterwards.
+  static GgufFile read(const InputFile& file);
+  // The same of bytes in memory; `source` names the file in messages.
   static GgufFile parse(std::span<const std::byte> bytes, const std::string& source);
 
   const std::string& source() const { return source_; }
@@ -53,6 +58,7 @@ class GgufFile {
   const std::vector<std::string>& strings_at(std::string_view key) const;
 
  private:
+  static GgufFile parse(GgufBytes& bytes, const std::string& source);
   template <class T>
   const T& value_at(std::string_view key, const char* expected) const;
   const Json& scalar_at(std::string_view key, const char* expected) const;

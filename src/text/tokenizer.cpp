@@ -42,9 +42,11 @@ constexpr const char* kFileNames[] = {"tokenizer.json",      "tokenizer_config.j
                                       "merges.txt"};
 
 bool is_gguf(const std::string& path) {
-  const MappedFile file(path);
-  return file.size() >= 4 &&
-         std::equal(file.bytes().begin(), file.bytes().begin() + 4, reinterpret_cast<const std::byte*>("GGUF"));
+  const InputFile file(path);
+  if (file.size() < 4) return false;
+  char magic[4];
+  file.read(0, std::as_writable_bytes(std::span(magic)));
+  return std::string_view(magic, 4) == "GGUF";
 }
 
 const std::string* find_file(const std::vector<Tokenizer::File>& files, std::string_view name) {
@@ -86,8 +88,7 @@ Tokenizer Tokenizer::load(const std::string& path) {
   auto impl = std::make_unique<Impl>();
   impl->source = file.string();
   if (is_gguf(file.string())) {
-    const MappedFile mapped(file.string());
-    GgufTokenizer made = tokenizer_from_gguf(GgufFile::parse(mapped.bytes(), impl->source));
+    GgufTokenizer made = tokenizer_from_gguf(GgufFile::read(InputFile(impl->source)));
     impl->model = read_tokenizer_json(made.tokenizer_json, impl->source);
     impl->config = read_tokenizer_config(made.tokenizer_config_json, impl->source);
     impl->files = {{"tokenizer.json", std::move(made.tokenizer_json)},

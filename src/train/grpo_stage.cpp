@@ -4,23 +4,19 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
 #include <limits>
 
-#include "base/log.h"
+#include "train/invariants.h"
 #include "train/minibatches.h"
 #include "train/plan.h"
+#include "train/ranks.h"
 #include "train/stage.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
 
 constexpr double kOnPolicyTolerance = 1e-3;  // check_on_policy: tolerance
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 std::vector<double> to_doubles(const at::Tensor& values) {
   const at::Tensor flat = values.detach().contiguous();
@@ -39,17 +35,13 @@ class GrpoStage final : public Stage {
         order_(prompts_.prompts.size(), context.config.seed, context.config.data.shuffle) {
     if (config_.loss.beta > 0)
       reference_.emplace(context.policy.clone({.dtype = context.policy.dtype(), .trainable = false}));
-    warn_of_memory();
+    check_memory_left();
   }
 
   Metrics accumulate(std::int64_t step) override {
     Metrics metrics;
     if (next_minibatch_ == minibatches_.size()) metrics = roll_out(step);
-    const auto start = std::chrono::steady_clock::now();
-    const bool on_policy = next_minibatch_ == 0;
-    std::vector<PackedBatch> batches = pack_minibatch(minibatches_[next_minibatch_++], on_policy);
-    metrics.merge(update(batches, on_policy));
-    metrics["time/update"] = seconds_since(start);
+    metrics.merge(update(next_minibatch_++));
     metrics["epoch"] = static_cast<double>(position_) / static_cast<double>(prompts_.prompts.size());
     metrics["num_tokens"] = static_cast<double>(num_tokens_);
     return metrics;
@@ -60,39 +52,49 @@ class GrpoStage final : public Stage {
       reference_->mix_from(context_.policy, config_.ref_mixup_alpha);
   }
 
-  bool between_rollouts() const override { return next_minibatch_ == minibatches_.size(); }
   Json state() const override {
-    return Json::Object{{"position", position_}, {"num_tokens", num_tokens_}, {"between_rollouts", between_rollouts()}};
+    return Json::Object{{"position", position_},
+                        {"num_tokens", num_tokens_},
+                        {"minibatches", minibatches_.size()},
+                        {"next_minibatch", next_minibatch_}};
   }
-  void restore(const Json& state) override {
-    GRPO_CHECK(state.at("between_rollouts").as_bool(),
-               "--resume: the checkpoint lies inside a rollout; choose max_steps as a multiple of steps_per_generation "
-               "x num_iterations");
+  const Rollout* rollout_in_flight() const override {
+    return next_minibatch_ < minibatches_.size() ? &rollout_ : nullptr;
+  }
+  void restore(const Json& state, std::optional<Rollout> rollout) override {
     position_ = static_cast<std::uint64_t>(state.at("position").as_int());
     num_tokens_ = state.at("num_tokens").as_int();
     is_first_rollout_ = position_ == 0;
+    if (!rollout) return;
+    const Json now = reward_names(context_.rewards), then = rollout->address.at("rewards");
+    GRPO_CHECK(now == then, fmt::format("rewards: the checkpoint lies inside a rollout that {} scored, now it would be "
+                                        "{}; go on from a checkpoint between rollouts",
+                                        then.dump(), now.dump()));
+    rollout_ = std::move(*rollout);
+    Metrics ignored;  // told when the rollout was made
+    score_advantages(ignored);
+    split_minibatches();
+    const std::int64_t minibatches = state.at("minibatches").as_int();
+    GRPO_CHECK(minibatches == static_cast<std::int64_t>(minibatches_.size()),
+               fmt::format("grpo.steps_per_generation, grpo.num_iterations: the checkpoint lies inside a rollout of {} "
+                           "minibatches, now it would have {}; go on from a checkpoint between rollouts",
+                           minibatches, minibatches_.size()));
+    next_minibatch_ = static_cast<std::size_t>(state.at("next_minibatch").as_int());
   }
   CausalLM* reference() override { return reference_ ? &*reference_ : nullptr; }
 
  private:
-  // The plan's worst case: every answer as long as it may get.
-  void warn_of_memory() const {
+  void check_memory_left() const {
     RowLengths lengths;
     for (const Prompt& prompt : prompts_.prompts) lengths.push_back(static_cast<std::int64_t>(prompt.ids.size()));
-    const std::int64_t peak = peak_bytes(plan_bytes(context_.config, context_.policy.config(), lengths));
-    const std::int64_t held = resident_bytes(context_.config, context_.policy.config()).total();
-    const std::int64_t left = available_memory();  // the resident part is there already
-    if (left > 0 && peak - held > left)
-      log::warn(
-          fmt::format("memory: answers of {} tokens would take {} MiB more, {} MiB are free (grpo plan says where; "
-                      "grpo.cache_tokens and grpo.micro_batch_tokens bound it)",
-                      config_.loss.max_completion_length, (peak - held) >> 20, left >> 20));
+    check_step_memory(context_.config, context_.policy.config(), lengths, context_.communicator.size(),
+                      available_memory());
   }
 
   // ---- sampling -----------------------------------------------------------------------------------------------------
 
   Metrics roll_out(std::int64_t step) {
-    const auto start = std::chrono::steady_clock::now();
+    const Phase rollout(&context_.phases, "rollout");
     SampleAndScore request;
     const int count = config_.prompts_per_step * config_.steps_per_generation;
     for (int i = 0; i < count; ++i) request.prompts.push_back(&prompts_.prompts[order_.row_at(position_++)]);
@@ -105,47 +107,66 @@ class GrpoStage final : public Stage {
     request.step = step;
     request.is_first = is_first_rollout_;
     is_first_rollout_ = false;
-    const std::map<std::string, RewardFailureCounts> before = context_.rewards.failures();
-    groups_ = sample_and_score(context_.player(), request);
-    Metrics metrics = rollout_metrics(groups_, context_.rewards, step, "");
-    add_failures(before, metrics);
-    score_advantages(step, metrics);
-    for (const RolloutGroup& group : groups_)
+    rollout_ = recorded_or_new(request);
+    Metrics metrics = rollout_metrics(rollout_.groups, context_.rewards, step, "");
+    context_.phases.set_reward(metrics.at("reward"));
+    add_failures(metrics);
+    score_advantages(metrics);
+    for (const RolloutGroup& group : rollout_.groups)
       for (const Completion& completion : group.completions)
         num_tokens_ += static_cast<std::int64_t>(group.prompt.ids.size() + completion.ids.size());
-    if (on_rollout) on_rollout({step, &groups_});
-    split_minibatches(step);
-    metrics["time/rollout"] = seconds_since(start);
+    if (on_rollout) on_rollout({step, &rollout_.groups});
+    split_minibatches();
     return metrics;
   }
 
+  // What the journal has is neither sampled nor scored again; what it has not is written before anything depends on it.
+  Rollout recorded_or_new(const SampleAndScore& request) {
+    Rollout rollout;
+    rollout.address = Json::Object{{"step", request.step}};
+    if (journal) {
+      rollout.address = journal->address(request.step, context_.policy, context_.rewards);
+      if (std::optional<Rollout> recorded = journal->find(rollout.address)) {
+        restore_prompts(request, recorded->groups);
+        return std::move(*recorded);
+      }
+    }
+    const std::map<std::string, RewardFailureCounts> before = context_.rewards.failures();
+    rollout.groups = sample_and_score(context_.player(), request);
+    rollout.failures = failures_since(before, context_.rewards, context_.communicator);
+    if (journal) journal->write(rollout);
+    return rollout;
+  }
+
   // Answers of this rollout without a score, by cause, where there are any.
-  void add_failures(const std::map<std::string, RewardFailureCounts>& before, Metrics& metrics) const {
-    for (const auto& [name, now] : context_.rewards.failures()) {
-      const RewardFailureCounts& then = before.at(name);
-      const auto add = [&metrics, &reward = name](const char* cause, std::int64_t count) {
-        if (count > 0) metrics[fmt::format("rewards/{}/{}", reward, cause)] = static_cast<double>(count);
+  void add_failures(Metrics& metrics) const {
+    for (std::size_t k = 0; k < rollout_.failures.size(); ++k) {
+      const auto add = [&](const char* cause, std::int64_t count) {
+        if (count > 0)
+          metrics[fmt::format("rewards/{}/{}", context_.rewards.name(k), cause)] = static_cast<double>(count);
       };
-      add("num_missing", now.missing - then.missing);
-      add("num_thrown", now.thrown - then.thrown);
-      add("num_timed_out", now.timed_out - then.timed_out);
-      add("num_infrastructure", now.infrastructure - then.infrastructure);
-      add("num_out_of_range", now.out_of_range - then.out_of_range);
+      const RewardFailureCounts& counts = rollout_.failures[k];
+      add("num_missing", counts.missing);
+      add("num_thrown", counts.thrown);
+      add("num_timed_out", counts.timed_out);
+      add("num_infrastructure", counts.infrastructure);
+      add("num_out_of_range", counts.out_of_range);
     }
   }
 
   // Over the whole rollout, before it is split.
-  void score_advantages(std::int64_t step, Metrics& metrics) {
+  void score_advantages(Metrics& metrics) {
+    const Phase phase(&context_.phases, "advantages");
     const RewardSet& rewards = context_.rewards;
     std::vector<double> values, weights;
     std::vector<MissingReward> missing;
     std::vector<std::int64_t> offsets = {0};
     std::vector<std::uint8_t> absent;
     for (std::size_t k = 0; k < rewards.size(); ++k) {
-      weights.push_back(rewards.weight(k, step));
+      weights.push_back(rewards.weight(k, rollout_.step()));
       missing.push_back(rewards.missing(k));
     }
-    for (const RolloutGroup& group : groups_) {
+    for (const RolloutGroup& group : rollout_.groups) {
       for (const std::vector<double>& row : group.rewards) values.insert(values.end(), row.begin(), row.end());
       offsets.push_back(offsets.back() + static_cast<std::int64_t>(group.rewards.size()));
       absent.insert(absent.end(), group.absent.begin(), group.absent.end());
@@ -158,22 +179,25 @@ class GrpoStage final : public Stage {
                                                .absent = absent},
                                               config_.advantage);
     std::size_t sample = 0;
-    for (RolloutGroup& group : groups_)
+    for (RolloutGroup& group : rollout_.groups)
       for (std::size_t c = 0; c < group.completions.size(); ++c, ++sample) {
         group.advantages.push_back(result.advantages[sample]);
         group.included.push_back(result.included[sample]);
       }
     for (const auto& [name, value] : result.metrics) metrics[name] = value;
+    metrics["invariants/incomplete_groups"] = incomplete_groups(rollout_.groups, config_.num_generations);
+    if (config_.advantage.aggregation == Aggregation::SumThenNormalize)
+      metrics["invariants/advantage_sum"] = largest_advantage_sum(rollout_.groups);
   }
 
   // Every iteration sees the same minibatches; `completions` deals the rollout's answers out at random.
-  void split_minibatches(std::int64_t step) {
+  void split_minibatches() {
     std::vector<AnswerRef> answers;
-    for (const RolloutGroup& group : groups_)
+    for (const RolloutGroup& group : rollout_.groups)
       for (std::size_t c = 0; c < group.completions.size(); ++c) answers.push_back({&group, c});
     std::vector<std::vector<AnswerRef>> split(static_cast<std::size_t>(config_.steps_per_generation));
     const std::vector<std::size_t> part_of = deal_answers(
-        answers.size(), {config_.minibatch_split, config_.steps_per_generation, context_.config.seed, step});
+        answers.size(), {config_.minibatch_split, config_.steps_per_generation, context_.config.seed, rollout_.step()});
     for (std::size_t i = 0; i < answers.size(); ++i)
       split[part_of[i]].push_back(answers[i]);  // neighbours share prompts
     minibatches_.clear();
@@ -184,32 +208,52 @@ class GrpoStage final : public Stage {
 
   // ---- update -------------------------------------------------------------------------------------------------------
 
+  // This rank's answers of a minibatch.
+  std::vector<AnswerRef> own_answers(const std::vector<AnswerRef>& all) const {
+    std::vector<std::int64_t> tokens;
+    std::vector<std::size_t> groups;
+    for (const AnswerRef& answer : all) {
+      tokens.push_back(static_cast<std::int64_t>(answer.group->completions[answer.completion].ids.size()));
+      groups.push_back(static_cast<std::size_t>(answer.group - rollout_.groups.data()));
+    }
+    const IndexRange own = balanced_share(tokens, groups, context_.communicator);
+    return {all.begin() + static_cast<std::ptrdiff_t>(own.begin), all.begin() + static_cast<std::ptrdiff_t>(own.end)};
+  }
+
   // Sampler and trainer are one forward, so what the sampler recorded is the old log-prob at the rollout's weights.
-  std::vector<PackedBatch> pack_minibatch(const std::vector<AnswerRef>& answers, bool on_policy) {
+  std::vector<PackedBatch> pack_minibatch(const std::vector<AnswerRef>& all, bool on_policy) {
+    const std::vector<AnswerRef> answers = own_answers(all);
     PackOptions options{.mask_truncated = config_.loss.mask_truncated_completions};
     if (config_.micro_batch_tokens > 0) options.max_tokens = config_.micro_batch_tokens;
     std::vector<PackedBatch> batches = pack(answers, options);
     if (!on_policy)
       for (PackedBatch& batch : batches) batch.old_logps = batch.sampler_logps;
     if (!reference_) return batches;
+    const Phase phase(&context_.phases, "reference");
     const at::NoGradGuard no_grad;
     for (PackedBatch& batch : batches)
       batch.ref_logps = to_doubles(batch_logprobs(*reference_, batch, config_.temperature).logprobs);
     return batches;
   }
 
-  Metrics update(const std::vector<PackedBatch>& batches, bool on_policy) {
+  Metrics update(std::size_t minibatch) {
+    Phase phase(&context_.phases, "update");
+    const std::vector<AnswerRef>& answers = minibatches_[minibatch];
+    const bool on_policy = minibatch == 0;
+    const std::vector<PackedBatch> batches = pack_minibatch(answers, on_policy);
     Denominators denominators = count_denominators(batches);
     std::array<double, 2> counts = {denominators.sequences, denominators.tokens};
     context_.communicator.all_reduce(std::span<double>(counts));
     denominators = {counts[0], counts[1]};
-    std::map<std::string, double> sums;
-    double loss_sum = 0, num_mismatched = 0;
-    for (const PackedBatch& batch : batches) {
-      const TokenLogprobs current = batch_logprobs(context_.policy, batch, config_.temperature, true);
-      if (on_policy && config_.check_on_policy != CheckOnPolicy::Off)
-        num_mismatched += check_on_policy(batch, current.logprobs);
-      if (denominators.tokens == 0) continue;
+    Sums sums;
+    double& loss_sum = sums["loss"];
+    passes_.run(batches.size(), [&](std::size_t i) -> at::Tensor {
+      const PackedBatch& batch = batches[i];
+      phase.progress(static_cast<std::int64_t>(i), static_cast<std::int64_t>(batches.size()), "batches");
+      phase.add_tokens(static_cast<std::int64_t>(batch.tokens.tokens.size()));
+      const TokenLogprobs current = forward(batch);
+      if (on_policy) check_on_policy(batch, current.logprobs, sums);
+      if (denominators.tokens == 0) return {};
       std::map<std::string, double> batch_sums;
       const at::Tensor loss =
           policy_loss(current.logprobs, current.entropy, loss_batch(batch), config_.loss, denominators, &batch_sums);
@@ -218,17 +262,28 @@ class GrpoStage final : public Stage {
         throw Error(fmt::format("loss: expected a finite number, got {}", value), ErrorKind::Guard);
       loss_sum += value;
       add_loss_sums(sums, batch_sums);
-      loss.backward();
-    }
+      return loss;
+    });
+    sums = merge_over_ranks(context_.communicator, sums, add_loss_sums);
     Metrics metrics = finish_loss_metrics(sums);
-    metrics["loss"] = loss_sum;
-    if (on_policy && config_.check_on_policy != CheckOnPolicy::Off)
-      metrics["sampling/mismatched_tokens"] = num_mismatched;
+    metrics["loss"] = sums["loss"];
+    metrics["invariants/mask_sum_error"] =
+        mask_sum_error(denominators.tokens, answers, config_.loss.mask_truncated_completions);
+    if (on_policy) {
+      metrics["sampling/mismatched_tokens"] = sums["mismatched"];
+      metrics["invariants/ratio_drift"] = sums["max:drift"];
+    }
     return metrics;
   }
 
-  // Tokens whose log-prob is not the sampler's, bit for bit. More than the setting allows stops the run.
-  double check_on_policy(const PackedBatch& batch, const at::Tensor& logprobs) const {
+  TokenLogprobs forward(const PackedBatch& batch) const {
+    const Phase phase(&context_.phases, "forward");
+    return batch_logprobs(context_.policy, batch, config_.temperature, true);
+  }
+
+  // Counts the tokens whose log-prob is not the sampler's, bit for bit, and keeps the largest difference: the log of a
+  // ratio that should be 1. More than the setting allows stops the run.
+  void check_on_policy(const PackedBatch& batch, const at::Tensor& logprobs, Sums& sums) const {
     const std::vector<double> now = to_doubles(logprobs);
     double mismatched = 0, worst = 0;
     for (std::size_t i = 0; i < now.size(); ++i) {
@@ -237,12 +292,13 @@ class GrpoStage final : public Stage {
       ++mismatched;
       worst = std::isnan(difference) ? std::numeric_limits<double>::infinity() : std::max(worst, difference);
     }
-    const bool exact = config_.check_on_policy == CheckOnPolicy::Exact;
-    if (exact ? mismatched > 0 : !(worst <= kOnPolicyTolerance))
+    const CheckOnPolicy check = config_.check_on_policy;
+    if ((check == CheckOnPolicy::Exact && mismatched > 0) ||
+        (check == CheckOnPolicy::Tolerance && !(worst <= kOnPolicyTolerance)))
       throw Error(fmt::format("grpo.check_on_policy: {} of {} tokens differ from the sampler's log-probs, by up to {}",
                               mismatched, now.size(), worst),
                   ErrorKind::Guard);
-    return mismatched;
+    add_loss_sums(sums, {{"mismatched", mismatched}, {"max:drift", worst}});
   }
 
   StageContext context_;
@@ -250,7 +306,9 @@ class GrpoStage final : public Stage {
   PromptSet prompts_;
   RowOrder order_;
   std::optional<CausalLM> reference_;
-  std::vector<RolloutGroup> groups_;
+  BackwardPasses passes_{context_.policy, context_.optimizer, context_.communicator, context_.phases,
+                         context_.config.distributed.zero_stage};
+  Rollout rollout_;  // the one that minibatches_ are made of
   std::vector<std::vector<AnswerRef>> minibatches_;
   std::size_t next_minibatch_ = 0;
   std::uint64_t position_ = 0;  // prompts drawn so far

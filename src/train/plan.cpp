@@ -127,7 +127,7 @@ Json plan_model(const ModelConfig& model, DType dtype) {
       {"attention_flops_per_token_and_position", 4 * model.num_layers * model.num_heads * model.head_dim}};
 }
 
-Json plan_run(const RunConfig& config) {
+Json plan_run(const RunConfig& config, int ranks) {
   const ModelConfig model = load_model_config(resolve_model_path(config.model.path));
   const Rows rows = read_rows(config, model);
   Json plan = plan_model(model, config.model.dtype);
@@ -137,7 +137,7 @@ Json plan_run(const RunConfig& config) {
   } else {
     add_sft(plan, config, rows);
   }
-  const std::vector<PhaseBytes> phases = plan_bytes(config, model, rows.lengths);
+  const std::vector<PhaseBytes> phases = plan_bytes(config, model, rows.lengths, ranks);
   Json per_rank = Json::Object{};
   for (const PhaseBytes& phase : phases) {
     Json parts = Json::Object{};
@@ -145,8 +145,10 @@ Json plan_run(const RunConfig& config) {
     parts["total"] = phase.total();
     per_rank[phase.phase] = std::move(parts);
   }
-  plan["bytes"] = Json::Object{
-      {"ranks", 1}, {"per_rank", std::move(per_rank)}, {"peak", peak_bytes(phases)}, {"available", available_memory()}};
+  plan["bytes"] = Json::Object{{"ranks", ranks},
+                               {"per_rank", std::move(per_rank)},
+                               {"peak", peak_bytes(phases)},
+                               {"available", available_memory()}};
   return plan;
 }
 

@@ -15,6 +15,8 @@ using RowLengths = std::vector<std::int64_t>;
 
 // ---- packing --------------------------------------------------------------------------------------------------------
 
+// Of a micro-batch, by its setting.
+inline std::int64_t micro_batch_tokens(int given) { return given > 0 ? given : kMicroBatchTokens; }
 // An answer as pack() sees it: `answer` tokens after the `prompt` tokens of its group.
 struct AnswerSize {
   std::size_t group = 0;
@@ -38,16 +40,23 @@ struct PhaseBytes {
   std::vector<std::pair<std::string, std::int64_t>> parts;
   std::int64_t total() const;
 };
+// Elements of a flat parameter that one of `ranks` keeps in its optimiser, at most.
+std::int64_t largest_piece(std::int64_t elements, int ranks);
 // What stays from the first step to the last: weights, masters, gradients, moments, reference.
-PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model);
+PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model, int ranks = 1);
 // Every phase, with the resident part in each; answers are as long as they may get. docs/cli.md has the formulas.
-std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths);
+std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths,
+                                   int ranks = 1);
 std::int64_t peak_bytes(const std::vector<PhaseBytes>& phases);
 
 // Bytes that this process may still take: what the system counts as available, or what a control group leaves; 0 when
 // neither can be read.
 std::int64_t available_memory();
 // Throws Error when the resident part alone does not fit in what is available.
-void check_memory(const RunConfig& config, const ModelConfig& model);
+void check_memory(const RunConfig& config, const ModelConfig& model, int ranks = 1);
+// With the resident part there: throws Error when one micro-batch of the update or one answer of the sampler may come
+// to need more than what is `available`, and warns when only the worst case of a phase does.
+void check_step_memory(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths, int ranks,
+                       std::int64_t available);
 
 }  // namespace grpo::inline GRPO_ABI

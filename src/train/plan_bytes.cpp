@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/log.h"
 #include "train/plan.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -69,7 +70,8 @@ PackedSizes largest(const std::vector<PackedSizes>& steps) {
   return most;
 }
 
-std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths) {
+std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths,
+                                    int ranks) {
   const GrpoSection& grpo = config.grpo;
   const Sizes s = sizes_of(model, config.model.dtype);
   const RowOrder order(lengths.size(), config.seed, config.data.shuffle);
@@ -86,9 +88,14 @@ std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& 
   const std::int64_t per_target = 4 + 4 + 1 + 8 + 8 + (off_policy ? 8 : 0) + (grpo.loss.beta > 0 ? 8 : 0);
   const PackedSizes batch = largest(step_sizes(config, lengths, grpo.minibatch_split));
 
+  // A rank samples its share of the prompts: at worst the longest ones.
+  std::sort(prompts.begin(), prompts.end(), std::greater<>());
+  prompts.resize((prompts.size() + static_cast<std::size_t>(ranks) - 1) / static_cast<std::size_t>(ranks));
+  const auto sampled = static_cast<std::int64_t>(prompts.size()) * grpo.num_generations;
+
   std::int64_t prefill = 0;
   for (const std::int64_t prompt : prompts) prefill += prompt;
-  prefill = std::max({std::min(prefill, kPrefillTokens), longest, num_answers});
+  prefill = std::max({std::min(prefill, kPrefillTokens), longest, sampled});
   PhaseBytes rollout{"rollout", {}}, update{"update", {}};
   rollout.parts = {{"cache", cache_bytes(s, rollout_blocks(grpo, prompts))},
                    {"forward", forward_bytes(s, prefill)},
@@ -97,6 +104,36 @@ std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& 
                   {"backward", backward_bytes(s, batch)},
                   {"answers", answers + targets * per_target + batch.tokens * 4}};
   return {rollout, update};
+}
+
+// What no setting but those named can make smaller, with rows as long as the longest: they may meet at any step.
+struct LeastBytes {
+  std::string what;
+  std::int64_t bytes;
+  std::string bounds;
+};
+
+std::vector<LeastBytes> least_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths) {
+  const Sizes s = sizes_of(model, config.model.dtype);
+  const auto update = [&](const PackedSizes& batch, const std::string& bounds) {
+    return LeastBytes{fmt::format("one micro-batch of the update ({} tokens)", batch.most_tokens),
+                      activation_bytes(s, batch) + backward_bytes(s, batch), bounds};
+  };
+  const RowLengths longest = {*std::max_element(lengths.begin(), lengths.end())};
+  if (config.kind == RunKind::Sft)
+    return {update(sft_step_sizes(config, longest),
+                   fmt::format("sft.micro_batch_tokens (now {}) or sft.max_length (now {})",
+                               micro_batch_tokens(config.sft.micro_batch_tokens), config.sft.max_length))};
+  const GrpoSection& grpo = config.grpo;
+  const std::int64_t length = grpo.loss.max_completion_length;
+  const std::string answer = fmt::format("grpo.max_completion_length (now {})", length);
+  return {{fmt::format("one answer of the sampler ({} tokens)", longest[0] + length),
+           cache_bytes(s, blocks_for(longest[0]) + blocks_for(longest[0] + length) - longest[0] / kKvBlock) +
+               forward_bytes(s, longest[0]),
+           answer},
+          update(largest(step_sizes(config, longest, grpo.minibatch_split)),
+                 fmt::format("grpo.micro_batch_tokens (now {}) or {}", micro_batch_tokens(grpo.micro_batch_tokens),
+                             answer))};
 }
 
 std::int64_t number_in(const std::string& path) {
@@ -113,27 +150,34 @@ std::int64_t PhaseBytes::total() const {
   return sum;
 }
 
-PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model) {
-  std::int64_t all = 0, matrices = 0;
+PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model, int ranks) {
+  std::int64_t all = 0, matrices = 0, pieces = 0, in_layers = 0;
   for (const WeightShape& weight : weight_shapes(model)) {
     const std::int64_t count = parameter_elements(weight.shape, config.model.dtype);
     all += count;
+    pieces += largest_piece(count, ranks);
     if (weight.shape.size() == 2) matrices += count;
+    if (weight.name.starts_with("model.layers.")) in_layers += count;
   }
+  // Stage 2: the pieces that are kept, and a layer's and the others' whole gradients during backward.
+  const bool sheds_gradients = ranks > 1 && config.distributed.zero_stage == 2;
+  const std::int64_t gradients =
+      sheds_gradients ? pieces + in_layers / model.num_layers + (all - in_layers) : (ranks > 1 ? all + pieces : all);
   const std::int64_t compute =
       config.model.dtype == DType::BFloat16 ? 2 * matrices : 0;  // fp32: the masters themselves
-  PhaseBytes resident{"resident",
-                      {{"masters", 4 * all}, {"weights", compute}, {"gradients", 4 * all}, {"moments", 8 * all}}};
+  PhaseBytes resident{
+      "resident", {{"masters", 4 * all}, {"weights", compute}, {"gradients", 4 * gradients}, {"moments", 8 * pieces}}};
   if (config.kind == RunKind::Grpo && config.grpo.loss.beta > 0)
     resident.parts.emplace_back("reference", 4 * all + compute);
   return resident;
 }
 
-std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths) {
+std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths,
+                                   int ranks) {
   const Sizes s = sizes_of(model, config.model.dtype);
   std::vector<PhaseBytes> phases;
   if (config.kind == RunKind::Grpo) {
-    phases = grpo_phases(config, model, lengths);
+    phases = grpo_phases(config, model, lengths, ranks);
   } else {
     const PackedSizes batch = sft_step_sizes(config, lengths);
     phases = {{"update", {{"activations", activation_bytes(s, batch)}, {"backward", backward_bytes(s, batch)}}}};
@@ -144,7 +188,7 @@ std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& m
         {"evaluation", {{"cache", cache_bytes(s, budget / kKvBlock)}, {"forward", forward_bytes(s, kPrefillTokens)}}});
   }
   phases.push_back({"checkpoint", {{"copies", 8 * num_parameters(model)}}});  // both moments in logical shapes
-  const PhaseBytes resident = resident_bytes(config, model);
+  const PhaseBytes resident = resident_bytes(config, model, ranks);
   for (PhaseBytes& phase : phases)
     phase.parts.insert(phase.parts.begin(), resident.parts.begin(), resident.parts.end());
   return phases;
@@ -175,8 +219,8 @@ std::int64_t available_memory() {
   return available > 0 ? std::min(available, left) : left;
 }
 
-void check_memory(const RunConfig& config, const ModelConfig& model) {
-  const PhaseBytes resident = resident_bytes(config, model);
+void check_memory(const RunConfig& config, const ModelConfig& model, int ranks) {
+  const PhaseBytes resident = resident_bytes(config, model, ranks);
   const std::int64_t available = available_memory();
   if (available <= 0 || resident.total() <= available) return;
   std::string parts;
@@ -184,6 +228,21 @@ void check_memory(const RunConfig& config, const ModelConfig& model) {
     parts += fmt::format("{}{} {} MiB", parts.empty() ? "" : ", ", name, bytes >> 20);
   throw Error(fmt::format("memory: training this model needs {} MiB before the first token ({}), {} MiB are available",
                           resident.total() >> 20, parts, available >> 20));
+}
+
+void check_step_memory(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths, int ranks,
+                       std::int64_t available) {
+  if (available <= 0) return;
+  for (const auto& [what, bytes, bounds] : least_bytes(config, model, lengths))
+    GRPO_CHECK(bytes <= available, fmt::format("memory: {} may take {} MiB, {} MiB are free; lower {}", what,
+                                               bytes >> 20, available >> 20, bounds));
+  const std::int64_t more =
+      peak_bytes(plan_bytes(config, model, lengths, ranks)) - resident_bytes(config, model, ranks).total();
+  if (more > available)
+    log::warn(
+        fmt::format("memory: the worst case would take {} MiB more, {} MiB are free (grpo plan says where; "
+                    "grpo.cache_tokens and grpo.micro_batch_tokens bound it)",
+                    more >> 20, available >> 20));
 }
 
 }  // namespace grpo::inline GRPO_ABI

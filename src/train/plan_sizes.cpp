@@ -8,8 +8,6 @@ namespace {
 
 std::int64_t blocks_for(std::int64_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
 
-std::int64_t micro_batch_tokens(int given) { return given > 0 ? given : kMicroBatchTokens; }
-
 }  // namespace
 
 PackedSizes packed_sizes(const std::vector<AnswerSize>& answers, std::int64_t max_tokens) {

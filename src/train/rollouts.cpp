@@ -8,6 +8,8 @@
 #include <unordered_map>
 
 #include "base/log.h"
+#include "reward/text_measures.h"
+#include "train/ranks.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -23,6 +25,27 @@ std::vector<SampleRequest> sample_requests(const SampleAndScore& request) {
                                       .row = prompt->row,
                                       .occurrence = seen[prompt->row]++}});
   return requests;
+}
+
+std::vector<std::vector<Completion>> sample(const Player& player, const std::vector<SampleRequest>& requests,
+                                            SamplerOptions options) {
+  Phase sampling(player.phases, "sampling");
+  if (player.phases != nullptr)
+    options.progress = [&](std::int64_t done, std::int64_t total, std::int64_t) {
+      sampling.progress(done, total, "answers");
+    };
+  std::vector<std::vector<Completion>> completions =
+      Sampler(player.model, &player.tokenizer).generate(requests, options);
+  for (const std::vector<Completion>& answers : completions)
+    for (const Completion& completion : answers) sampling.add_tokens(static_cast<std::int64_t>(completion.ids.size()));
+  return completions;
+}
+
+std::vector<GroupScores> score(const Player& player,
+                               std::span<const std::vector<std::shared_ptr<const RewardInput::Data>>> inputs,
+                               bool is_first) {
+  const Phase scoring(player.phases, "scoring");
+  return player.rewards.score(inputs, is_first);
 }
 
 // Mean and unbiased standard deviation of the values that are there.
@@ -118,26 +141,53 @@ std::shared_ptr<const RewardInput::Data> reward_input(const RolloutGroup& group,
 }
 
 std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAndScore& request) {
-  const Sampler sampler(player.model, &player.tokenizer);
-  std::vector<std::vector<Completion>> completions = sampler.generate(sample_requests(request), request.sampling);
   std::vector<RolloutGroup> groups(request.prompts.size());
-  std::vector<std::vector<std::shared_ptr<const RewardInput::Data>>> inputs(groups.size());
   for (std::size_t g = 0; g < groups.size(); ++g) {
     groups[g].prompt = *request.prompts[g];
-    groups[g].completions = std::move(completions[g]);
     groups[g].weights_version = request.step;
-    for (const Completion& completion : groups[g].completions)
-      inputs[g].push_back(reward_input(groups[g], completion, player.rewards, request));
   }
-  const std::vector<GroupScores> scores = player.rewards.score(inputs, request.is_first);
-  for (std::size_t g = 0; g < groups.size(); ++g) {
-    for (const std::vector<Verdict>& verdicts : scores[g].verdicts) {
-      std::vector<double>& row = groups[g].rewards.emplace_back();
-      for (const Verdict& verdict : verdicts) row.push_back(verdict.score);
+  const IndexRange own =
+      player.communicator ? even_share(groups.size(), *player.communicator) : IndexRange{0, groups.size()};
+  std::vector<SampleRequest> requests = sample_requests(request);
+  requests = {requests.begin() + static_cast<std::ptrdiff_t>(own.begin),
+              requests.begin() + static_cast<std::ptrdiff_t>(own.end)};
+  std::vector<std::vector<Completion>> completions = sample(player, requests, request.sampling);
+  std::vector<std::vector<std::shared_ptr<const RewardInput::Data>>> inputs(own.size());
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    RolloutGroup& group = groups[own.begin + i];
+    group.completions = std::move(completions[i]);
+    for (const Completion& completion : group.completions)
+      inputs[i].push_back(reward_input(group, completion, player.rewards, request));
+  }
+  std::vector<GroupScores> scores = score(player, inputs, request.is_first);
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    RolloutGroup& group = groups[own.begin + i];
+    for (std::vector<Verdict>& verdicts : scores[i].verdicts) {
+      std::vector<double>& row = group.rewards.emplace_back();
+      std::vector<ScoreReason>& reasons = group.verdicts.emplace_back();
+      for (Verdict& verdict : verdicts) {
+        row.push_back(verdict.score);
+        reasons.push_back({std::move(verdict.verdict), std::move(verdict.why)});
+      }
     }
-    for (std::uint8_t applies : scores[g].applies) groups[g].absent.push_back(applies ? 0 : 1);
+    for (std::uint8_t applies : scores[i].applies) group.absent.push_back(applies ? 0 : 1);
+  }
+  if (player.communicator) {
+    const Phase exchange(player.phases, "exchange");
+    exchange_groups(*player.communicator, groups);
   }
   return groups;
+}
+
+void restore_prompts(const SampleAndScore& request, std::vector<RolloutGroup>& groups) {
+  bool same = groups.size() == request.prompts.size();
+  for (std::size_t g = 0; same && g < groups.size(); ++g) {
+    const Prompt& prompt = *request.prompts[g];
+    same = groups[g].prompt.row == prompt.row && groups[g].prompt.ids == prompt.ids;
+    groups[g].prompt = prompt;
+  }
+  GRPO_CHECK(same, fmt::format("step {}: the rollout on disk is of other prompts; did the tokenizer change?",
+                               request.step + 1));
 }
 
 Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet& rewards, std::int64_t step,
@@ -145,11 +195,14 @@ Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet
   Metrics metrics;
   Lengths all, terminated;
   std::vector<Spread> spreads(rewards.size());
-  Spread total;
+  Spread total, reflective, repeated, mixed;
   for (const RolloutGroup& group : groups)
     for (std::size_t c = 0; c < group.completions.size(); ++c) {
       const Completion& completion = group.completions[c];
       all.add(static_cast<double>(completion.ids.size()));
+      reflective.add(static_cast<double>(count_reflective_words(completion.text)));
+      repeated.add(repeated_share(completion.text));
+      mixed.add(mixed_share(completion.text));
       if (completion.finish_reason == FinishReason::Stop) terminated.add(static_cast<double>(completion.ids.size()));
       double sum = 0;
       for (std::size_t k = 0; k < rewards.size(); ++k) {
@@ -169,6 +222,9 @@ Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet
   terminated.write(metrics, prefix, "_terminated");
   metrics[prefix + "completions/clipped_ratio"] =
       all.n > 0 ? 1.0 - static_cast<double>(terminated.n) / static_cast<double>(all.n) : 0.0;
+  metrics[prefix + "completions/reflective_words"] = reflective.mean();
+  metrics[prefix + "completions/repetition"] = repeated.mean();
+  metrics[prefix + "completions/language_mixing"] = mixed.mean();
   metrics[prefix + "reward"] = total.mean();
   metrics[prefix + "reward_std"] = total.deviation();
   for (std::size_t k = 0; k < rewards.size(); ++k) {

@@ -8,6 +8,8 @@
 
 #include <grpo/train.h>
 
+#include "metrics/phases.h"
+
 namespace grpo::inline GRPO_ABI {
 
 // Who answers, and who judges.
@@ -15,6 +17,8 @@ struct Player {
   const CausalLM& model;
   const Tokenizer& tokenizer;
   RewardSet& rewards;
+  Communicator* communicator = nullptr;  // null: one rank; ranks share the prompts and get each other's answers
+  Phases* phases = nullptr;              // told of sampling, scoring and exchange
 };
 
 // The longest prompt in tokens: data.max_prompt_length, and at most the context less `max_new_tokens`. Throws Error
@@ -42,10 +46,14 @@ struct SampleAndScore {
 // What rewards see of one completion of a group.
 std::shared_ptr<const RewardInput::Data> reward_input(const RolloutGroup& group, const Completion& completion,
                                                       const RewardSet& rewards, const SampleAndScore& request);
-// Groups with completions and rewards; advantages are left empty.
+// Groups with completions and rewards, all of them on every rank; advantages are left empty.
 std::vector<RolloutGroup> sample_and_score(const Player& player, const SampleAndScore& request);
 
-// completions/{mean,min,max}_length ..., rewards/<name>/{mean,std}, with `prefix` before each name.
+// Puts whole prompts into groups that were kept with row and ids. Throws Error when they are of other prompts.
+void restore_prompts(const SampleAndScore& request, std::vector<RolloutGroup>& groups);
+
+// completions/{mean,min,max}_length ..., measures of the text, rewards/<name>/{mean,std}, with `prefix` before each
+// name.
 Metrics rollout_metrics(const std::vector<RolloutGroup>& groups, const RewardSet& rewards, std::int64_t step,
                         const std::string& prefix);
 

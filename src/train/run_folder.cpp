@@ -3,98 +3,156 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+
+#include "base/jsonl.h"
+#include "base/log.h"
+#include "base/tree_path.h"
+#include "train/config_check.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
 
 namespace fs = std::filesystem;
 
-// What a resumed run may change: how long, how often, where and with how many threads, never what is computed.
-constexpr std::array<std::string_view, 8> kMayChange = {
-    "max_steps", "output_dir", "save_every", "threads", "log_completions", "eval", "name", "max_failure_fraction"};
+std::string checkpoint_name(std::int64_t step) { return fmt::format("checkpoints/step-{}", step); }
 
-void collect_differences(const Json& a, const Json& b, const std::string& path, std::vector<std::string>& out) {
-  if (a == b) return;
-  if (a.is_object() && b.is_object()) {
-    for (const auto& [key, value] : a.as_object()) {
-      if (path.empty() && std::find(kMayChange.begin(), kMayChange.end(), key) != kMayChange.end()) continue;
-      const Json* other = b.find(key);
-      collect_differences(value, other ? *other : Json(), path.empty() ? key : path + "." + key, out);
-    }
-    return;
-  }
-  out.push_back(fmt::format("{}: {} in the run, {} now", path, a.dump(), b.dump()));
+constexpr const char* kRecords[] = {"metrics.jsonl", "completions.jsonl"};
+
+// Of a write or a removal that was killed: NAME.partial, NAME.deleted, NAME.new-PROCESS-NUMBER.
+bool is_left_over(const std::string& name) {
+  if (name.ends_with(".partial") || name.ends_with(".deleted")) return true;
+  const std::size_t mark = name.rfind(".new-");
+  return mark != name.npos && name.find_first_not_of("0123456789-", mark + 5) == name.npos;
 }
 
-void truncate_jsonl(const std::string& path, std::int64_t last_step) {
+void clear_left_overs(const std::string& folder) {
+  if (!fs::is_directory(folder)) return;
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (is_left_over(entry.path().filename())) found.push_back(entry.path());
+  std::error_code ignored;
+  for (const fs::path& path : found) fs::remove_all(path, ignored);
+}
+
+// Cuts a file of records, whose steps ascend, behind the last record of `last_step`.
+void cut_records(const std::string& path, std::int64_t last_step) {
   if (!fs::exists(path)) return;
-  const std::string text = read_file(path);
-  std::string kept;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size() - 1) + 1;
-    const std::string_view line = std::string_view(text).substr(begin, end - begin);
-    begin = end;
-    if (line.back() != '\n') continue;  // cut off by a kill
-    if (parse_json(line, {.source = path}).at("step").as_int() <= last_step) kept += line;
-  }
-  write_file_atomic(path, kept);
+  std::uint64_t kept = 0;
+  for_each_jsonl_row(path, [&](const Json& row, std::uint64_t end) {
+    const bool stays = row.at("step").as_int() <= last_step;
+    if (stays) kept = end;
+    return stays;
+  });
+  truncate_file(path, kept);
 }
 
 }  // namespace
 
-RunFolder::RunFolder(const RunConfig& config, bool resume)
-    : path_(config.output_dir.empty() ? "runs/" + config.name : config.output_dir) {
+std::string RunFolder::path_of(const RunConfig& config) {
+  return config.output_dir.empty() ? "runs/" + config.name : config.output_dir;
+}
+
+RunFolder::RunFolder(const RunConfig& config, bool resume) : path_(path_of(config)) {
+  check_holds_run(resume);
+  ensure_directory(path_);
+  take_lock();
+  try {
+    check_holds_run(resume);  // another run may have come and gone meanwhile
+    for (const std::string& folder : {path_, file("checkpoints"), file("rollouts")}) clear_left_overs(folder);
+  } catch (...) {
+    release_lock();
+    throw;
+  }
+}
+
+RunFolder::~RunFolder() { release_lock(); }
+
+void RunFolder::check_holds_run(bool resume) const {
   std::error_code unreadable;  // a folder that cannot be read cannot be made or written either
   const bool holds_run = fs::exists(file("config.resolved.yaml"), unreadable);
   GRPO_CHECK(!resume || holds_run, fmt::format("output_dir: {} holds no run to resume", path_));
   GRPO_CHECK(
       resume || !holds_run,
       fmt::format("output_dir: {} already holds a run; pass --resume to continue it or choose another folder", path_));
-  ensure_directory(path_);
-  const std::string lock_path = file("LOCK");
-  lock_ = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  GRPO_CHECK(lock_ >= 0, fmt::format("{}: cannot create the lock: {}", lock_path, std::strerror(errno)));
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+}
+
+// A lock on a file that its last holder removed between our opening and locking it is worth nothing.
+void RunFolder::take_lock() {
+  const std::string path = file("LOCK");
+  while (true) {
+    lock_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    GRPO_CHECK(lock_ >= 0, fmt::format("{}: cannot create the lock: {}", path, std::strerror(errno)));
+    if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+      ::close(lock_);
+      throw Error(fmt::format("output_dir: {} is in use by another run (LOCK is held)", path_));
+    }
+    struct stat ours = {}, there = {};
+    const bool same = ::fstat(lock_, &ours) == 0 && ::stat(path.c_str(), &there) == 0 && ours.st_ino == there.st_ino;
+    if (same) return;
     ::close(lock_);
-    throw Error(fmt::format("output_dir: {} is in use by another run (LOCK is held)", path_));
   }
 }
 
-RunFolder::~RunFolder() {
+void RunFolder::release_lock() {
   std::error_code ignored;
   fs::remove(file("LOCK"), ignored);
   ::close(lock_);
 }
 
-std::string RunFolder::checkpoint(std::int64_t step) const { return file(fmt::format("checkpoints/step-{}", step)); }
+std::string RunFolder::checkpoint(std::int64_t step) const { return file(checkpoint_name(step)); }
 
-std::optional<std::int64_t> RunFolder::last_checkpoint() const { return newest_checkpoint(path_); }
-
-void RunFolder::truncate_records(std::int64_t step) const {
-  truncate_jsonl(file("metrics.jsonl"), step);
-  truncate_jsonl(file("completions.jsonl"), step);
+std::string RunFolder::checkpoint(const RunConfig& config, std::int64_t step) {
+  return path_of(config) + "/" + checkpoint_name(step);
 }
 
-void RunFolder::save_config(const RunConfig& config) const {
+void RunFolder::truncate_records(std::int64_t step) const {
+  for (const char* name : kRecords) cut_records(file(name), step);
+}
+
+void RunFolder::truncate_metrics(std::int64_t step) const { cut_records(file("metrics.jsonl"), step); }
+
+void RunFolder::sync_records() const {
+  for (const char* name : kRecords)
+    if (fs::exists(file(name))) AppendFile(file(name)).sync();
+}
+
+// The config comes last: a folder that has it holds a run.
+void RunFolder::save_config(const RunConfig& config, const Json& data) const {
+  write_file_atomic(file("data.json"), data.dump(2) + "\n");
   write_file_atomic(file("config.resolved.yaml"), to_yaml(config_to_tree(config)));
 }
 
-void RunFolder::check_config(const RunConfig& config) const {
-  const std::string path = file("config.resolved.yaml");
-  std::vector<std::string> differences;
-  const Json now = parse_yaml(to_yaml(config_to_tree(config)), "config");
-  collect_differences(parse_yaml(read_file(path), path), now, "", differences);
-  if (differences.empty()) return;
-  std::string list;
-  for (const std::string& difference : differences) list += "\n  " + difference;
-  throw Error(fmt::format("--resume: the config differs from {}:{}", path, list));
+void RunFolder::check_config(const RunConfig& config, const Json& data, const std::vector<std::string>& allow) const {
+  const AllowedChanges allowed(allow, config);
+  const std::string path = file("config.resolved.yaml"), data_path = file("data.json");
+  const Json before = parse_yaml(read_file(path), path);
+  std::vector<FieldDifference> found = differences(before, parse_yaml(to_yaml(config_to_tree(config)), "config"));
+  // Other rows in a file of the same name.
+  const Json rows_before = parse_json(read_file(data_path), {.source = data_path});
+  for (const auto& [field, checksum] : data.as_object()) {
+    const Json* then = rows_before.find(field);
+    const Json* name = find_path(before, field);
+    if (then && *then != checksum && name && *name == *find_path(config_to_tree(config), field))
+      found.push_back({field, fmt::format("{}: the rows of {} have changed: checksum {} in the run, {} now", field,
+                                          name->as_string(), then->as_string(), checksum.as_string())});
+  }
+  std::string refused;
+  for (const auto& [field, text] : found) {
+    if (allowed.contains(field)) {
+      log::info("--allow: " + text);
+    } else {
+      refused += "\n  " + text;
+    }
+  }
+  GRPO_CHECK(refused.empty(),
+             fmt::format("--resume: the config differs from {} (--allow FIELD takes a change):{}", path, refused));
 }
 
 void RunFolder::log_completions(std::int64_t step, const RolloutGroup& group,
@@ -111,9 +169,15 @@ void RunFolder::log_completions(std::int64_t step, const RolloutGroup& group,
     line["completion"] = completion.text;
     line["finish_reason"] = to_string(completion.finish_reason);
     line["num_tokens"] = completion.ids.size();
-    Json rewards = Json::Object{};
-    for (std::size_t k = 0; k < reward_names.size(); ++k) rewards[reward_names[k]] = group.rewards[c][k];
+    Json rewards = Json::Object{}, codes = Json::Object{}, reasons = Json::Object{};
+    for (std::size_t k = 0; k < reward_names.size(); ++k) {
+      rewards[reward_names[k]] = group.rewards[c][k];
+      codes[reward_names[k]] = group.verdicts[c][k].verdict;
+      reasons[reward_names[k]] = group.verdicts[c][k].why;
+    }
     line["rewards"] = rewards;
+    line["verdict"] = codes;
+    line["why"] = reasons;
     line["advantage"] = group.advantages[c];
     lines += line.dump() + "\n";
   }

@@ -3,9 +3,12 @@
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 
 #include "base/log.h"
+#include "train/ranks.h"
+#include "train/plan.h"
 #include "train/stage.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -23,40 +26,54 @@ class SftStage final : public Stage {
       : context_(context),
         config_(context.config.sft),
         rows_(load()),
-        order_(rows_.size(), context.config.seed, context.config.data.shuffle) {}
+        order_(rows_.size(), context.config.seed, context.config.data.shuffle) {
+    RowLengths lengths;
+    for (const PromptBuilder::Conversation& row : rows_) lengths.push_back(static_cast<std::int64_t>(row.ids.size()));
+    check_step_memory(context.config, context.policy.config(), lengths, context.communicator.size(),
+                      available_memory());
+  }
 
   // Loss: -sum of log-probs of the step's assistant tokens over their number.
   Metrics accumulate(std::int64_t /*step*/) override {
+    Phase phase(&context_.phases, "update");
     const std::vector<SftBatch> batches = next_batches();
     double num_targets = 0;
     for (const SftBatch& batch : batches) num_targets += static_cast<double>(batch.targets.size());
     context_.communicator.all_reduce(std::span<double>(&num_targets, 1));
-    double loss_sum = 0;
-    for (const SftBatch& batch : batches) {
-      if (batch.targets.empty()) continue;
-      const at::Tensor hidden = context_.policy.forward(batch.tokens);
-      const at::Tensor logprobs =
-          token_logprobs(hidden, at::tensor(batch.rows), at::tensor(batch.targets), context_.policy.head()).logprobs;
-      const at::Tensor loss = logprobs.sum().div(-num_targets);
+    std::array<double, 2> sums = {};  // loss, tokens
+    passes_.run(batches.size(), [&](std::size_t i) -> at::Tensor {
+      const SftBatch& batch = batches[i];
+      phase.progress(static_cast<std::int64_t>(i), static_cast<std::int64_t>(batches.size()), "batches");
+      if (batch.targets.empty()) return {};
+      phase.add_tokens(static_cast<std::int64_t>(batch.tokens.tokens.size()));
+      const at::Tensor loss = logprobs_of(batch).sum().div(-num_targets);
       const double value = loss.item<double>();
       if (!std::isfinite(value))
         throw Error(fmt::format("loss: expected a finite number, got {}", value), ErrorKind::Guard);
-      loss_sum += value;
-      loss.backward();
-      num_tokens_ += static_cast<std::int64_t>(batch.tokens.tokens.size());
-    }
-    return {{"loss", loss_sum},
+      sums[0] += value;
+      sums[1] += static_cast<double>(batch.tokens.tokens.size());
+      return loss;
+    });
+    context_.communicator.all_reduce(std::span<double>(sums));
+    num_tokens_ += static_cast<std::int64_t>(sums[1]);
+    return {{"loss", sums[0]},
             {"num_tokens", static_cast<double>(num_tokens_)},
             {"epoch", static_cast<double>(position_) / static_cast<double>(rows_.size())}};
   }
 
   Json state() const override { return Json::Object{{"position", position_}, {"num_tokens", num_tokens_}}; }
-  void restore(const Json& state) override {
+  void restore(const Json& state, std::optional<Rollout> /*rollout*/) override {
     position_ = static_cast<std::uint64_t>(state.at("position").as_int());
     num_tokens_ = state.at("num_tokens").as_int();
   }
 
  private:
+  at::Tensor logprobs_of(const SftBatch& batch) const {
+    const Phase phase(&context_.phases, "forward");
+    const at::Tensor hidden = context_.policy.forward(batch.tokens);
+    return token_logprobs(hidden, at::tensor(batch.rows), at::tensor(batch.targets), context_.policy.head()).logprobs;
+  }
+
   std::vector<PromptBuilder::Conversation> load() const {
     const RunConfig& config = context_.config;
     const Dataset dataset = Dataset::load(config.data.train, config.data.max_rows);
@@ -87,9 +104,18 @@ class SftStage final : public Stage {
   std::vector<SftBatch> next_batches() {
     const std::size_t max_tokens =
         static_cast<std::size_t>(config_.micro_batch_tokens > 0 ? config_.micro_batch_tokens : kMicroBatchTokens);
-    std::vector<SftBatch> batches(1);
+    std::vector<const PromptBuilder::Conversation*> rows;
+    std::vector<std::int64_t> tokens;
+    std::vector<std::size_t> runs;
     for (int i = 0; i < config_.batch_size; ++i) {
-      const PromptBuilder::Conversation& row = rows_[order_.row_at(position_++)];
+      rows.push_back(&rows_[order_.row_at(position_++)]);
+      tokens.push_back(static_cast<std::int64_t>(rows.back()->ids.size()));
+      runs.push_back(runs.size());
+    }
+    const IndexRange own = balanced_share(tokens, runs, context_.communicator);
+    std::vector<SftBatch> batches(1);
+    for (std::size_t i = own.begin; i < own.end; ++i) {
+      const PromptBuilder::Conversation& row = *rows[i];
       if (!batches.back().tokens.tokens.empty() && batches.back().tokens.tokens.size() + row.ids.size() > max_tokens)
         batches.emplace_back();
       append(batches.back(), row);
@@ -112,6 +138,8 @@ class SftStage final : public Stage {
   const SftSection& config_;
   std::vector<PromptBuilder::Conversation> rows_;
   RowOrder order_;
+  BackwardPasses passes_{context_.policy, context_.optimizer, context_.communicator, context_.phases,
+                         context_.config.distributed.zero_stage};
   std::uint64_t position_ = 0;  // rows drawn so far
   std::int64_t num_tokens_ = 0;
 };

@@ -9,6 +9,8 @@
 
 #include <grpo/train.h>
 
+#include "metrics/phases.h"
+#include "train/journal.h"
 #include "train/rollouts.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -20,7 +22,9 @@ struct StageContext {
   CausalLM& policy;
   const Tokenizer& tokenizer;
   RewardSet& rewards;
-  Player player() const { return {policy, tokenizer, rewards}; }
+  Optimizer& optimizer;
+  Phases& phases;
+  Player player() const { return {policy, tokenizer, rewards, &communicator, &phases}; }
 };
 
 class Stage {
@@ -30,12 +34,14 @@ class Stage {
   virtual Metrics accumulate(std::int64_t step) = 0;
   // The optimiser has made step `step`.
   virtual void stepped(std::int64_t /*step*/) {}
-  // Nothing in flight: a checkpoint taken now can be resumed.
-  virtual bool between_rollouts() const { return true; }
   virtual Json state() const = 0;
-  virtual void restore(const Json& state) = 0;
+  // Steps still to come use it: a checkpoint taken now must hold it.
+  virtual const Rollout* rollout_in_flight() const { return nullptr; }
+  // `rollout`: the checkpoint's, where it holds one.
+  virtual void restore(const Json& state, std::optional<Rollout> rollout) = 0;
   virtual CausalLM* reference() { return nullptr; }
   std::function<void(const RolloutReport&)> on_rollout;
+  const Journal* journal = nullptr;  // null: rollouts are not kept
 };
 
 std::unique_ptr<Stage> make_grpo_stage(const StageContext& context);

@@ -1,14 +1,23 @@
 #include <ATen/core/Tensor.h>
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
+#include <ctime>
 #include <filesystem>
 
 #include "base/config_rules.h"
+#include "base/files.h"
 #include "base/log.h"
+#include "dist/launcher.h"
+#include "metrics/console.h"
+#include "metrics/trace.h"
 #include "reward/configured.h"
 #include "train/checkpoint.h"
+#include "train/config_check.h"
+#include "train/environment.h"
 #include "train/plan.h"
 #include "train/run_folder.h"
 #include "train/stage.h"
@@ -18,29 +27,64 @@ namespace {
 
 std::atomic<bool> stop_requested{false};
 
-RunConfig checked(RunConfig config) {
+// Every rank has the same config and the same rows.
+void check_same_run(const RunConfig& config, Communicator& communicator) {
+  if (communicator.size() == 1) return;
+  const std::vector<std::pair<std::string, std::string>> parts = {
+      {"configs", checksum_hex(to_yaml(config_to_tree(config)))},
+      {"rows in data.train", checksum_of_file(config.data.train)}};
+  for (const auto& [what, mine] : parts) {
+    const std::vector<std::string> all = communicator.all_gather(mine);
+    for (std::size_t rank = 0; rank < all.size(); ++rank)
+      GRPO_CHECK(all[rank] == all[0],
+                 fmt::format("ranks 0 and {} have different {} (checksums {} and {})", rank, what, all[0], all[rank]));
+  }
+}
+
+// What fails on one rank fails on all.
+template <class Work>
+auto together(Communicator& communicator, Work work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    communicator.fail(error);
+    throw;
+  } catch (const std::exception& error) {
+    communicator.fail(Error(error.what(), ErrorKind::Internal));
+    throw;
+  }
+}
+
+RunConfig checked(RunConfig config, Communicator& communicator) {
   check_rules(config, Command::Train, nullptr, RewardsFrom::FileOrCode);
   GRPO_CHECK(config.device != "cuda", "device: this version trains on the CPU only; expected auto or cpu, got cuda");
-  set_threads(config.threads);
-  check_memory(config, load_model_config(resolve_model_path(config.model.path)));
+  set_threads(communicator.size() == 1 ? config.threads : threads_of_rank(communicator, config.threads));
+  check_memory(config, load_model_config(resolve_model_path(config.model.path)), communicator.size());
+  communicator.set_deadline(config.distributed.timeout_s);
+  check_same_run(config, communicator);
   return config;
 }
 
 }  // namespace
 
 struct Trainer::Impl {
-  Impl(RunConfig config_in, Communicator communicator_in)
-      : config(checked(std::move(config_in))),
-        communicator(std::move(communicator_in)),
+  Impl(RunConfig config_in, std::shared_ptr<Communicator> ranks_in)
+      : ranks(std::move(ranks_in)),
+        communicator(*ranks),
+        config(checked(std::move(config_in), communicator)),
         policy(CausalLM::load(resolve_model_path(config.model.path), {.dtype = config.model.dtype, .trainable = true})),
         tokenizer(Tokenizer::load(
             resolve_model_path(config.model.tokenizer.empty() ? config.model.path : config.model.tokenizer))),
         rewards(configured_rewards(config, num_threads())),
-        optimizer(policy.parameters(), config.optimizer, config.max_steps) {
+        optimizer(policy.parameters(), config.optimizer, config.max_steps, &communicator) {
     check_vocabulary(policy.config(), tokenizer);
+    if (communicator.size() > 1)
+      log::info(fmt::format("{} ranks of {} threads; rank 0 keeps {} KiB of the optimiser's state", communicator.size(),
+                            num_threads(), optimizer.state_bytes() >> 10));
   }
 
-  StageContext context() { return {config, communicator, policy, tokenizer, rewards}; }
+  StageContext context() { return {config, communicator, policy, tokenizer, rewards, optimizer, phases}; }
+  bool writes_files() const { return communicator.rank() == 0; }
 
   // Made at first use, when the program's own rewards have been added.
   Stage& stage() {
@@ -76,16 +120,21 @@ struct Trainer::Impl {
 
   Metrics step(std::int64_t step_index) {
     const auto start = std::chrono::steady_clock::now();
+    communicator.set_place(fmt::format("step {}", step_index + 1));
     Metrics metrics = stage().accumulate(step_index);
-    for (Parameter* parameter : policy.parameters())
-      communicator.all_reduce(
-          std::span<float>(parameter->grad.data_ptr<float>(), static_cast<std::size_t>(parameter->grad.numel())));
-    const Optimizer::Report report = optimizer.step();
-    stage().stepped(step_index);
+    const Optimizer::Report report = update_weights(step_index);
     metrics["grad_norm"] = report.grad_norm;
     metrics["learning_rate"] = report.learning_rate;
     metrics["step_time"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    metrics.merge(phases.take_metrics());
     return metrics;
+  }
+
+  Optimizer::Report update_weights(std::int64_t step_index) {
+    const Phase phase(&phases, "optimizer");
+    const Optimizer::Report report = optimizer.step();
+    stage().stepped(step_index);
+    return report;
   }
 
   void load_evaluation() {
@@ -98,6 +147,7 @@ struct Trainer::Impl {
 
   Metrics evaluate() {
     load_evaluation();
+    const Phase phase(&phases, "evaluation");
     SampleAndScore request;
     for (const Prompt& prompt : eval_prompts->prompts) request.prompts.push_back(&prompt);
     request.num_generations = config.eval.num_generations;
@@ -113,61 +163,152 @@ struct Trainer::Impl {
   }
 
   void save() {
+    const Phase phase(&phases, "checkpoint");
     const std::int64_t step_count = optimizer.steps_done();
-    save_checkpoint(folder->checkpoint(step_count), {step_count, stage().state()}, policy, tokenizer, optimizer,
-                    stage().reference());
+    const bool is_there = saved == step_count;  // what was unfinished is made up for
     saved = step_count;
+    if (!folder) {
+      if (!is_there) optimizer.state();  // rank 0 gathers it
+      return;
+    }
+    folder->sync_records();
+    const CheckpointState state{step_count, stage().state(), best, unfinished};
+    if (is_there) {
+      update_checkpoint(folder->checkpoint(step_count), state);
+    } else {
+      save_checkpoint(folder->checkpoint(step_count), state, policy, tokenizer, optimizer, stage().reference(),
+                      stage().rollout_in_flight());
+    }
+    tidy();
+  }
+
+  // What the newest checkpoint makes needless goes when that one is on the disk, never before.
+  void tidy() {
+    journal->forget(optimizer.steps_done());
+    write_best(folder->path(), best);
+    prune_checkpoints(folder->path(), config.keep_checkpoints, best);
   }
 
   void resume() {
-    folder->check_config(config);
-    const std::optional<std::int64_t> last = folder->last_checkpoint();
-    if (last) stage().restore(load_checkpoint(folder->checkpoint(*last), policy, optimizer, stage().reference()).stage);
-    folder->truncate_records(last.value_or(0));
-    log::info(last ? fmt::format("resuming after step {}", *last) : std::string("no checkpoint yet: starting anew"));
+    std::int64_t last = folder ? newest_checkpoint(folder->path()).value_or(-1) : -1;  // -1: none
+    communicator.broadcast(std::as_writable_bytes(std::span(&last, 1)), 0);
+    if (last >= 0) {
+      LoadedCheckpoint loaded =
+          load_checkpoint(RunFolder::checkpoint(config, last), policy, optimizer, stage().reference());
+      stage().restore(loaded.state.stage, std::move(loaded.in_flight));
+      if (loaded.state.best && loaded.state.best->metric == config.eval.best) best = loaded.state.best;
+      unfinished = loaded.state.unfinished;
+    }
+    if (!folder) return;
+    folder->truncate_records(std::max<std::int64_t>(last, 0));
+    if (unfinished) folder->truncate_metrics(last - 1);  // its row is still to come
+    tidy();
+    log::info(last >= 0 ? fmt::format("resuming after step {}", last)
+                        : std::string("no checkpoint yet: starting anew"));
   }
 
-  // An evaluation that fails does not cost the training before it.
+  // Asked of any rank, it holds for all.
+  bool is_stop_requested() {
+    double asked = stop_requested ? 1 : 0;
+    communicator.all_reduce(std::span<double>(&asked, 1), Reduce::Max);
+    return asked > 0;
+  }
+
+  // An evaluation that fails does not cost the training before it: --resume makes up for it.
   void add_evaluation(Metrics& metrics) {
     try {
       metrics.merge(evaluate());
+      metrics.merge(phases.take_metrics());
     } catch (const Error&) {
-      if (stage().between_rollouts()) save();
+      unfinished = metrics;
+      if (communicator.size() == 1) save();
       throw;
     }
+    unfinished.reset();
   }
 
-  void run(Start start) {
+  // True when the step's evaluation is better than all before.
+  bool is_best_yet(const Metrics& metrics) {
+    if (config.eval.best.empty()) return false;
+    const bool less_is_better = config.eval.best[0] == '-';
+    const double value = metrics.at(config.eval.best.substr(less_is_better ? 1 : 0));
+    const bool improves = !best || (less_is_better ? value < best->value : value > best->value);
+    if (std::isnan(value) || !improves) return false;
+    best = {optimizer.steps_done(), config.eval.best, value};
+    return true;
+  }
+
+  // What follows an optimiser step: evaluation, records, checkpoint.
+  void finish_step(Metrics metrics) {
+    const std::int64_t done = optimizer.steps_done();
+    const bool is_last = done == config.max_steps;
+    bool is_due = unfinished || (config.save_every > 0 && done % config.save_every == 0);
+    if (!config.eval.data.empty() && (is_last || (config.eval.every > 0 && done % config.eval.every == 0))) {
+      add_evaluation(metrics);
+      is_due |= is_best_yet(metrics);
+    }
+    for (auto& sink : own_sinks) sink->write(done, metrics);
+    for (auto& sink : sinks) sink->write(done, metrics);
+    if (on_step) on_step({done, &metrics});
+    if (is_due) save();
+  }
+
+  void open_folder(Start start, const std::vector<std::string>& allow) {
+    const Json data = data_checksums(config);
+    if (writes_files()) folder.emplace(config, start == Start::Resume);
+    if (folder && start == Start::Resume) folder->check_config(config, data, allow);
+    journal.emplace(RunFolder::path_of(config) + "/rollouts",
+                    checksum_hex(config_checksum(config_to_tree(config)) + data.dump()), communicator);
+    stage().journal = &*journal;
+    if (start == Start::Resume) resume();
+    saved = optimizer.steps_done();
+    if (!folder) return;
+    folder->save_config(config, data);
+    own_sinks.push_back(jsonl_sink(folder->file("metrics.jsonl")));
+    save_environment();
+    if (config.trace) trace_phases();
+    own_sinks.push_back(tensorboard_sink(folder->path()));
+    own_sinks.push_back(prometheus_sink(folder->file("metrics.prom"), config.name));
+    own_sinks.push_back(console_sink(config.name, config.max_steps, optimizer.steps_done(), phases));
+  }
+
+  void run(Start start, const std::vector<std::string>& allow) {
     stage();  // bad data is an error before the folder exists
     if (!config.eval.data.empty()) load_evaluation();
+    check_best_metric();
     const RunEnd end{*this};
-    folder.emplace(config, start == Start::Resume);
-    if (start == Start::Resume) resume();
-    folder->save_config(config);
-    std::vector<std::unique_ptr<MetricSink>> own;
-    own.push_back(jsonl_sink(folder->file("metrics.jsonl")));
-    own.push_back(tensorboard_sink(folder->path()));
-    own.push_back(console_sink(config.name, config.max_steps));
-    saved = optimizer.steps_done();
-    while (optimizer.steps_done() < config.max_steps && !stop_requested) {
-      Metrics metrics = step();
-      const std::int64_t done = optimizer.steps_done();
-      const bool is_last = done == config.max_steps;
-      if (!config.eval.data.empty() && (is_last || (config.eval.every > 0 && done % config.eval.every == 0)))
-        add_evaluation(metrics);
-      for (auto& sink : own) sink->write(done, metrics);
-      for (auto& sink : sinks) sink->write(done, metrics);
-      if (on_step) on_step({done, &metrics});
-      // Inside a rollout a checkpoint could not be resumed: it is taken at the first step after that.
-      const bool is_due = config.save_every > 0 && done / config.save_every > saved / config.save_every;
-      if (is_due && stage().between_rollouts()) save();
+    open_folder(start, allow);
+    if (unfinished) finish_step(*unfinished);
+    bool stopped = is_stop_requested();
+    while (optimizer.steps_done() < config.max_steps && !stopped) {
+      finish_step(step());
+      stopped = is_stop_requested();
     }
     if (saved == optimizer.steps_done()) return;
-    if (stage().between_rollouts() || !stop_requested) {
-      save();
-    } else {
-      log::warn(fmt::format("stopped inside a rollout: --resume goes on from step {}", saved));
-    }
+    save();
+    communicator.barrier();  // rank 0 writes; if it cannot, all ranks say so
+  }
+
+  // Known before the first evaluation: what one without answers has.
+  void check_best_metric() const {
+    if (config.eval.best.empty()) return;
+    const std::string metric = config.eval.best.substr(config.eval.best[0] == '-' ? 1 : 0);
+    const Metrics known = rollout_metrics({}, rewards, 0, "eval_");
+    std::string names;
+    for (const auto& [name, value] : known) names += (names.empty() ? "" : ", ") + name;
+    GRPO_CHECK(known.contains(metric), fmt::format("eval.best: expected one of {}, got {}", names, metric));
+  }
+
+  void save_environment() const {
+    Json now = environment();
+    now["ranks"] = communicator.size();
+    now["started"] = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+    write_file_atomic(folder->file("environment.json"), now.dump(2) + "\n");
+  }
+
+  void trace_phases() {
+    auto trace = std::make_shared<TraceFile>(folder->file("trace.json"), communicator.rank());
+    phases.on_span([trace](const Phases::Span& span) { trace->write(span); });
   }
 
   // A page that cannot be written costs no run.
@@ -185,28 +326,38 @@ struct Trainer::Impl {
     Impl& impl;
     ~RunEnd() {
       if (impl.folder) impl.report();
+      if (impl.stage_) impl.stage_->journal = nullptr;
+      impl.own_sinks.clear();
+      impl.phases.on_span(nullptr);
       impl.folder.reset();
       stop_requested = false;
     }
   };
 
+  std::shared_ptr<Communicator> ranks;
+  Communicator& communicator;
   RunConfig config;
-  Communicator communicator;
   CausalLM policy;
   Tokenizer tokenizer;
   RewardSet rewards;
   Optimizer optimizer;
+  Phases phases;
   std::unique_ptr<Stage> stage_;
   std::optional<RunFolder> folder;
+  std::optional<Journal> journal;
   std::optional<PromptSet> eval_prompts;
   std::int64_t saved = 0;  // step of the last checkpoint
+  std::optional<BestStep> best;
+  std::optional<Metrics> unfinished;  // of the step at hand, whose evaluation failed
   std::function<void(const RolloutReport&)> on_rollout;
   std::function<void(const StepReport&)> on_step;
-  std::vector<std::unique_ptr<MetricSink>> sinks;
+  std::vector<std::unique_ptr<MetricSink>> own_sinks, sinks;
 };
 
-Trainer::Trainer(RunConfig config, Communicator communicator)
-    : impl_(std::make_unique<Impl>(std::move(config), std::move(communicator))) {}
+Trainer::Trainer(RunConfig config, Communicator communicator) {
+  const auto ranks = std::make_shared<Communicator>(std::move(communicator));
+  together(*ranks, [&] { impl_ = std::make_unique<Impl>(std::move(config), ranks); });
+}
 Trainer::Trainer(Trainer&&) noexcept = default;
 Trainer& Trainer::operator=(Trainer&&) noexcept = default;
 Trainer::~Trainer() = default;
@@ -220,9 +371,15 @@ void Trainer::on_rollout(std::function<void(const RolloutReport&)> callback) {
 }
 void Trainer::on_step(std::function<void(const StepReport&)> callback) { impl_->on_step = std::move(callback); }
 void Trainer::add_sink(std::unique_ptr<MetricSink> sink) { impl_->sinks.push_back(std::move(sink)); }
-void Trainer::run(Start start) { impl_->run(start); }
-Metrics Trainer::step() { return impl_->step(); }
-Metrics Trainer::evaluate() { return impl_->evaluate(); }
+void Trainer::run(Start start, const std::vector<std::string>& allow) {
+  together(impl_->communicator, [&] { impl_->run(start, allow); });
+}
+Metrics Trainer::step() {
+  return together(impl_->communicator, [&] { return impl_->step(); });
+}
+Metrics Trainer::evaluate() {
+  return together(impl_->communicator, [&] { return impl_->evaluate(); });
+}
 void Trainer::request_stop() { stop_requested = true; }
 
 }  // namespace grpo::inline GRPO_ABI

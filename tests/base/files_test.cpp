@@ -87,23 +87,54 @@ TEST_F(Files, ErrorsNamePathAndReason) {
   EXPECT_EQ(error_text([&] { read_file(at("none")); }),
             "cannot read \"" + at("none") + "\": No such file or directory");
   EXPECT_EQ(error_text([&] { read_file(folder_); }), "cannot read \"" + folder_ + "\": Is a directory");
-  EXPECT_EQ(error_text([&] { MappedFile(at("none")); }),
+  EXPECT_EQ(error_text([&] { InputFile(at("none")); }),
             "cannot read \"" + at("none") + "\": No such file or directory");
-  EXPECT_EQ(error_text([&] { MappedFile{folder_}; }), "cannot read \"" + folder_ + "\": Is a directory");
+  EXPECT_EQ(error_text([&] { InputFile{folder_}; }), "cannot read \"" + folder_ + "\": Is a directory");
   EXPECT_NE(error_text([&] { write_file_atomic(at("no/such/f"), ""); }).find("No such file"), std::string::npos);
   EXPECT_NE(error_text([&] { AppendFile(at("no/such/f")); }).find("No such file"), std::string::npos);
 }
 
-TEST_F(Files, MapsFiles) {
-  write_file_atomic(at("f"), "mapped");
-  MappedFile file(at("f"));
-  EXPECT_EQ(file.size(), 6u);
-  EXPECT_EQ(static_cast<char>(file.bytes()[2]), 'p');
-  MappedFile moved = std::move(file);
-  EXPECT_EQ(moved.size(), 6u);
-  EXPECT_EQ(file.size(), 0u);  // NOLINT: moved from is empty by contract
+TEST_F(Files, ReadsAtAnyPlace) {
+  write_file_atomic(at("f"), "anywhere");
+  const InputFile file(at("f"));
+  EXPECT_EQ(file.size(), 8u);
+  char text[4] = {};
+  file.read(3, std::as_writable_bytes(std::span(text)));
+  EXPECT_EQ(std::string(text, 4), "wher");
+  file.read(8, {});
   write_file_atomic(at("empty"), "");
-  EXPECT_EQ(MappedFile(at("empty")).size(), 0u);
+  EXPECT_EQ(InputFile(at("empty")).size(), 0u);
+}
+
+TEST_F(Files, AFileThatShrinksWhileItIsReadIsAnError) {
+  write_file_atomic(at("f"), std::string(100, 'x'));
+  const InputFile file(at("f"));
+  truncate_file(at("f"), 50);
+  char text[60];
+  file.read(10, std::as_writable_bytes(std::span(text).first(40)));
+  EXPECT_EQ(error_text([&] { file.read(10, std::as_writable_bytes(std::span(text))); }),
+            "\"" + at("f") + "\" shrank while it was read; it had 100 bytes when it was opened");
+}
+
+TEST_F(Files, AFilesChecksumIsThatOfItsBytes) {
+  for (const std::size_t size : {0u, 1u, 31u, 32u, 100u, 1u << 20, (1u << 20) + 77, 3u << 20}) {
+    std::string bytes(size, '\0');
+    for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i * 31 + i / 1000);
+    write_file_atomic(at("f"), bytes);
+    EXPECT_EQ(checksum_of_file(at("f")), checksum_hex(bytes)) << size;
+  }
+}
+
+TEST_F(Files, AFolderIsMovedAndRemovedAsOne) {
+  fs::create_directories(at("a.partial"));
+  write_file_atomic(at("a.partial/f"), "x");
+  move_folder(at("a.partial"), at("a"));
+  EXPECT_EQ(read_file(at("a/f")), "x");
+  fs::create_directories(at("a.deleted/old"));  // of a removal that was killed
+  remove_folder(at("a"));
+  remove_folder(at("a"));  // there is none
+  EXPECT_EQ(num_entries(), 0u);
+  EXPECT_NE(error_text([&] { move_folder(at("none"), at("a")); }).find("No such file"), std::string::npos);
 }
 
 TEST_F(Files, AppendsRecords) {

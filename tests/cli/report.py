@@ -45,11 +45,17 @@ def make_run(name, steps, right):
             reward = right * step / steps + 0.05 * math.sin(step)
             row = {"step": step, "reward": reward, "rewards/accuracy/mean": reward, "rewards/format/mean": 0.9, "completions/mean_length": 20 + step % 7}
             row |= {"completions/clipped_ratio": 0.1, "entropy": 1 / step, "kl": None if step == 1 else 0.01 * step, "loss": 0.0, "step_time": 1.5}
+            row |= {"completions/repetition": 0.2, "completions/language_mixing": 0.01, "completions/reflective_words": 3 * step / steps}
+            row |= {"time/rollout/sampling": 0.9, "time/rollout/scoring": 0.1, "time/update": 0.4, "throughput/update": 900 + step % 9}
             file.write(json.dumps(row) + "\n")
     with open(f"{folder}/completions.jsonl", "w") as file:
         for step in (1, steps // 2, steps):
             row = {"step": step, "id": "line 1", "prompt": "1+2=", "completion": "<think>ü</think><answer>3</answer>" + "x" * 300}
-            file.write(json.dumps(row | {"finish_reason": "stop", "num_tokens": 9, "rewards": {"accuracy": 1.0}, "advantage": -0.5}) + "\n")
+            row |= {"finish_reason": "stop", "num_tokens": 9, "rewards": {"accuracy": 1.0, "format": None}, "advantage": -0.5}
+            row |= {"verdict": {"accuracy": "correct", "format": "absent"}, "why": {"accuracy": "the answer 3 is " + "the reference " * 9, "format": ""}}
+            file.write(json.dumps(row) + "\n")
+    with open(f"{folder}/environment.json", "w") as file:
+        json.dump({"compiler": "GNU 12.2.0", "cpu": "A processor of a maker with a long name @ 2.10GHz", "memory_bytes": 1 << 33, "threads": 2}, file)
     with open(f"{folder}/config.resolved.yaml", "w") as file:
         file.write(f"name: {name}\nseed: {steps}\nmax_steps: {steps}\n")
     return folder

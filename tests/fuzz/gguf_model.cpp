@@ -6,7 +6,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace grpo;
   const fuzz::MemoryFile file(fuzz::text_of(data, size));
   fuzz::accepts([&] {
-    const GgufModel model = map_gguf(file.path());
+    const GgufModel model = open_gguf(file.path());
     for (const StoredTensor& tensor : model.tensors) decode(tensor);
   });
   return 0;

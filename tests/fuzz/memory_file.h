@@ -1,4 +1,4 @@
-// The current input as a file, for readers that map one.
+// The current input as a file, for readers that open one.
 #pragma once
 
 #include <string>

@@ -7,7 +7,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const fuzz::MemoryFile file(fuzz::text_of(data, size));
   fuzz::accepts([&] {
     Json metadata;
-    for (const StoredTensor& tensor : map_safetensors(file.path(), &metadata)) {
+    for (const StoredTensor& tensor : open_safetensors(file.path(), &metadata)) {
       if (is_floating(tensor.type)) decode(tensor);
     }
   });

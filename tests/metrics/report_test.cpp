@@ -98,7 +98,7 @@ TEST_F(Report, TextCannotLeaveItsPlace) {
   row["prompt"] = evil;
   row["completion"] = "<think>" + evil + "</think>";
   row["finish_reason"] = evil;
-  row["rewards"][evil] = 1.0;
+  for (const char* key : {"rewards", "verdict", "why"}) row[key][evil] = evil;
   write("</title><script>", "completions.jsonl", row.dump() + "\n");
   Json config;
   config["name"] = evil;
@@ -130,6 +130,18 @@ TEST_F(Report, AnswersOfTheFirstTheMiddleAndTheLastStep) {
   for (const char* shown : {"answer 0 of 1", "answer 2 of 1", "answer 0 of 4", "answer 2 of 9"})
     EXPECT_NE(text.find(shown), std::string::npos) << shown;
   for (const char* hidden : {"answer 3 of 1", "answer 0 of 5", "torn"}) EXPECT_EQ(text.find(hidden), std::string::npos);
+}
+
+TEST_F(Report, AnswersSayWhyTheyScoredAsTheyDid) {
+  const std::string run = write("run", "metrics.jsonl", "{\"step\": 1, \"reward\": 0.5}\n");
+  write(
+      "run", "completions.jsonl",
+      R"({"step": 1, "prompt": "1+1=", "completion": "3", "rewards": {"accuracy": 0, "format": null}, )"
+      R"("verdict": {"accuracy": "wrong", "format": "absent"}, "why": {"accuracy": "3 is not 2 & never was", "format": ""}})"
+      "\n");
+  const std::string text = page({run});
+  EXPECT_NE(text.find("accuracy <b>0</b> wrong <i>3 is not 2 &amp; never was</i>"), std::string::npos);
+  EXPECT_NE(text.find("format <b>none</b> absent"), std::string::npos);
 }
 
 // 1000 steps of 1, 2, 3, 4, 1, ...: drawn as means, inside the band of what they stand for.

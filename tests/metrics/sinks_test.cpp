@@ -10,6 +10,8 @@
 #include <sstream>
 #include <vector>
 
+#include "support/event_file.h"
+
 namespace grpo::inline GRPO_ABI {
 namespace {
 
@@ -76,6 +78,69 @@ TEST(TensorBoardSink, WritesFramedEvents) {
   EXPECT_EQ(text.substr(0, 8), std::string("\x18\0\0\0\0\0\0\0", 8));
   EXPECT_EQ(text.substr(8, 4), "\xA3\x7F\x4B\x22");
   std::filesystem::remove_all(folder);
+}
+
+TEST(TensorBoardSink, ReadsBackAsItWasWritten) {
+  const std::string folder = ::testing::TempDir() + "/tensorboard-back";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directory(folder);
+  {
+    const auto sink = tensorboard_sink(folder);
+    sink->write(7, {{"reward", 0.1},
+                    {"a name of many bytes: " + std::string(200, 'x'), -std::numeric_limits<double>::infinity()}});
+    sink->write(std::int64_t{1} << 40, {{"kl", std::nan("")}, {"loss", 1e-300}});
+  }
+  const std::string text = read(std::filesystem::directory_iterator(folder)->path().string());
+  const std::vector<grpo::testing::Event> events = grpo::testing::read_events(text);
+  ASSERT_EQ(events.size(), 4u);
+  EXPECT_EQ(events[0].file_version, "brain.Event:2");
+  EXPECT_TRUE(events[1].starts_session);
+  EXPECT_EQ(events[1].step, 7);
+  for (std::size_t i = 1; i < events.size(); ++i) EXPECT_GE(events[i].wall_time, events[i - 1].wall_time);
+  ASSERT_EQ(events[2].values.size(), 2u);
+  EXPECT_EQ(events[2].values[0].first, "a name of many bytes: " + std::string(200, 'x'));
+  EXPECT_EQ(events[2].values[0].second, -std::numeric_limits<float>::infinity());
+  EXPECT_EQ(events[2].values[1], std::make_pair(std::string("reward"), 0.1F));
+  EXPECT_EQ(events[3].step, std::int64_t{1} << 40);
+  EXPECT_TRUE(std::isnan(events[3].values[0].second));
+  EXPECT_EQ(events[3].values[1].second, 0.0F);  // below what a float holds
+
+  // What a kill may leave, byte by byte: the events before it, or an error unless a torn end is allowed.
+  const std::size_t third = text.size() - 40;
+  for (std::size_t end = third; end < text.size(); ++end) {
+    EXPECT_THROW(grpo::testing::read_events(text.substr(0, end)), Error) << end;
+    EXPECT_EQ(grpo::testing::read_events(text.substr(0, end), true).size(), 3u) << end;
+  }
+  for (const std::size_t at : {std::size_t{0}, std::size_t{9}, std::size_t{20}, text.size() - 1}) {
+    std::string broken = text;
+    broken[at] = static_cast<char>(broken[at] ^ 1);
+    EXPECT_THROW(grpo::testing::read_events(broken), Error) << at;
+  }
+  std::filesystem::remove_all(folder);
+}
+
+TEST(PrometheusSink, ReplacesAFileOfGauges) {
+  const std::string path = ::testing::TempDir() + "/metrics.prom";
+  const auto sink = prometheus_sink(path, "a \"b\"\\\n");
+  sink->write(4, {{"rewards/a-b/mean", 0.5}, {"rewards/a_b/mean", 1}, {"loss", -1e-5}, {"eval_reward", 2}});
+  const std::string run = R"(run="a \"b\"\\\n")";
+  const std::string two =
+      "# HELP grpo_rewards_a_b_mean rewards/a-b/mean\n# TYPE grpo_rewards_a_b_mean gauge\ngrpo_rewards_a_b_mean{" +
+      run + ",metric=\"rewards/a-b/mean\"} 0.5\ngrpo_rewards_a_b_mean{" + run + ",metric=\"rewards/a_b/mean\"} 1\n";
+  const auto gauge = [&run](const std::string& name, const std::string& value) {
+    return "# HELP grpo_" + name + " " + name + "\n# TYPE grpo_" + name + " gauge\ngrpo_" + name + "{" + run + "} " +
+           value + "\n";
+  };
+  EXPECT_EQ(read(path), gauge("eval_reward", "2") + gauge("loss", "-1e-05") + two + gauge("step", "4"));
+  // What a step lacks keeps its value.
+  const double infinity = std::numeric_limits<double>::infinity();
+  sink->write(5, {{"rewards/a-b/mean", infinity}, {"rewards/a_b/mean", -infinity}, {"loss", std::nan("")}});
+  const std::string text = read(path);
+  EXPECT_NE(text.find(gauge("eval_reward", "2") + gauge("loss", "NaN")), std::string::npos) << text;
+  EXPECT_NE(text.find("} +Inf\n"), std::string::npos);
+  EXPECT_NE(text.find("} -Inf\n"), std::string::npos);
+  EXPECT_NE(text.find(gauge("step", "5")), std::string::npos);
+  std::remove(path.c_str());
 }
 
 // Not a terminal here: a line a step.

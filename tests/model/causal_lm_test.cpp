@@ -116,7 +116,7 @@ TEST_P(EveryFamily, CloneAndMix) {
   const CausalLM one = CausalLM::init(config(), 1, {}), two = CausalLM::init(config(), 2, {});
   CausalLM copy = one.clone({.dtype = DType::BFloat16, .trainable = true});
   EXPECT_TRUE(same_weights(copy, one));
-  EXPECT_TRUE(copy.parameter("lm_head.weight").grad.defined());
+  EXPECT_TRUE(copy.parameter("lm_head.weight").trainable);
   EXPECT_EQ(copy.dtype(), DType::BFloat16);
   const at::Tensor before = hidden(copy);
 
@@ -169,6 +169,22 @@ TEST_P(EveryFamily, SaveGuardsTheFolder) {
   testing::write_bytes(folder_ / "sharded/config.json", "{}");
   testing::write_bytes(folder_ / "sharded/model.safetensors.index.json", "{}");
   EXPECT_NE(says("sharded").find("holds a sharded model"), std::string::npos);
+}
+
+// As a kill leaves it: weights replaced, the rest not yet.
+TEST_P(EveryFamily, AnInterruptedSaveIsNoModelAndCanBeRepeated) {
+  const CausalLM model = CausalLM::init(config(), 1, {}), other = CausalLM::init(config(), 2, {});
+  const std::string out = folder_ / "out";
+  model.save(out, nullptr, DType::Float32);
+  ensure_directory(out + "/generation_config.json.folder");  // a rename onto it fails
+  std::filesystem::remove(out + "/generation_config.json");
+  std::filesystem::rename(out + "/generation_config.json.folder", out + "/generation_config.json");
+  EXPECT_NE(error_text([&] { other.save(out, nullptr, DType::Float32); }).find("cannot replace"), std::string::npos);
+  EXPECT_NE(error_text([&] { CausalLM::load(out, {}); }).find("expected config.json"), std::string::npos);
+  std::filesystem::remove(out + "/generation_config.json");
+  testing::write_bytes(out + "/model.safetensors.new-12-0", "half");
+  other.save(out, nullptr, DType::Float32);
+  EXPECT_TRUE(same_weights(CausalLM::load(out, {}), other));
 }
 
 TEST_P(EveryFamily, LargeModelsAreCutIntoShards) {

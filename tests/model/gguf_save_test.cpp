@@ -95,7 +95,7 @@ TEST_P(GgufSave, RowsAreInLlamaCppsOrder) {
   const CausalLM model = model_of(c);
   model.save_gguf(path_, nullptr, GgufType::F32);
   int paired = 0;
-  for (const StoredTensor& tensor : map_gguf(path_).tensors) {
+  for (const StoredTensor& tensor : open_gguf(path_).tensors) {
     const auto& specs = family_named(GetParam()).weights(model.config());
     const auto spec =
         std::find_if(specs.begin(), specs.end(), [&](const auto& s) { return s.gguf_name == tensor.name; });

@@ -27,11 +27,14 @@ std::string half(std::uint16_t bits) { return GgufBuilder::bytes_of(bits); }
 constexpr std::uint16_t kHalfOne = 0x3C00, kHalfMinusHalf = 0xB800, kHalfQuarter = 0x3400;
 
 at::Tensor decoded(StoredType type, const std::string& bytes, std::int64_t count) {
+  const testing::ScratchFolder folder;
+  testing::write_bytes(folder / "tensor", bytes);
   StoredTensor tensor;
   tensor.type = type;
   tensor.shape = {count};
-  tensor.bytes = std::as_bytes(std::span(bytes));
-  return decode(tensor).clone();
+  tensor.file = std::make_shared<const InputFile>(folder / "tensor");
+  tensor.size = bytes.size();
+  return decode(tensor);
 }
 
 TEST(GgufBlocks, DecodeByTheirFormulas) {

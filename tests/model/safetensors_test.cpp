@@ -187,9 +187,9 @@ TEST_F(Safetensors, ShardedFolders) {
   const at::Tensor a = at::arange(2, at::kFloat);
   const auto says_index = [&](const std::string& map) {
     testing::write_bytes(folder_ / "model.safetensors.index.json", R"({"metadata": {}, "weight_map": )" + map + "}");
-    return error_text([&] { map_weights_folder(folder_ / ""); });
+    return error_text([&] { open_weights_folder(folder_ / ""); });
   };
-  EXPECT_NE(error_text([&] { map_weights_folder(folder_ / ""); }).find("found neither"), std::string::npos);
+  EXPECT_NE(error_text([&] { open_weights_folder(folder_ / ""); }).find("found neither"), std::string::npos);
   save_safetensors(folder_ / "one.safetensors", {{"a", a}});
   save_safetensors(folder_ / "two.safetensors", {{"b", a}, {"a", a}});
   EXPECT_NE(says_index(R"({"a": "one.safetensors", "c": "one.safetensors"})").find("tensor \"c\" is missing"),
@@ -205,7 +205,7 @@ TEST_F(Safetensors, ShardedFolders) {
   save_safetensors(folder_ / "two.safetensors", {{"b", a}});
   testing::write_bytes(folder_ / "model.safetensors.index.json",
                        R"({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}})");
-  EXPECT_EQ(map_weights_folder(folder_ / "").size(), 2u);
+  EXPECT_EQ(open_weights_folder(folder_ / "").size(), 2u);
 }
 
 }  // namespace

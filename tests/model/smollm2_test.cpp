@@ -30,7 +30,7 @@ class SmolLM2 : public ::testing::Test {
 };
 
 TEST_F(SmolLM2, DequantisesAsTheGgufPackageDoes) {
-  const GgufModel model = map_gguf(path_);
+  const GgufModel model = open_gguf(path_);
   ASSERT_EQ(model.tensors.size(), golden_.at("sums").size());
   for (const StoredTensor& tensor : model.tensors) {
     const at::Tensor values = decode(tensor).to(at::kDouble).flatten();

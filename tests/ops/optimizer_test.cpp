@@ -58,7 +58,7 @@ TEST_P(Parameters, AdamWFollowsItsEquations) {
   at::Tensor m = at::zeros_like(p.master), v = at::zeros_like(p.master);
   for (std::int64_t t = 1; t <= 4; ++t) {
     const AdamWStep step{.learning_rate = 1e-3, .weight_decay = 0.1, .grad_scale = 0.5, .step = t};
-    p.grad.copy_(pack_like(p, random_tensor({19, 33}, 10 + static_cast<int>(t))));
+    p.grad = pack_like(p, random_tensor({19, 33}, 10 + static_cast<int>(t)));
     const at::Tensor w64 = p.master.to(at::kDouble), g = step.grad_scale * p.grad.to(at::kDouble);
     const at::Tensor m64 = step.beta1 * m.to(at::kDouble) + (1 - step.beta1) * g;
     const at::Tensor v64 = step.beta2 * v.to(at::kDouble) + (1 - step.beta2) * g * g;
@@ -92,8 +92,8 @@ TEST(AdamWErrors, SayWhatWasExpected) {
 TEST(GradNorm, IsOverAllTrainableParameters) {
   Parameter a = random_parameter({19, 33}, DType::Float32, 1), b = random_parameter({7}, DType::Float32, 2);
   Parameter frozen = random_parameter({5}, DType::Float32, 3, 1, false);
-  a.grad.copy_(pack_like(a, random_tensor({19, 33}, 4)));
-  b.grad.copy_(random_tensor({7}, 5));
+  a.grad = pack_like(a, random_tensor({19, 33}, 4));
+  b.grad = random_tensor({7}, 5);
   const double want = std::sqrt(a.grad.to(at::kDouble).square().sum().item<double>() +
                                 b.grad.to(at::kDouble).square().sum().item<double>());
   set_threads(1);
@@ -112,7 +112,7 @@ TEST(GradNorm, NamesTheFirstBadGradient) {
     at::Tensor grad = at::zeros({19, 33});
     grad[17][5] = NAN;
     grad[2][31] = INFINITY;
-    b.grad.copy_(pack_like(b, grad));
+    b.grad = pack_like(b, grad);
     EXPECT_EQ(error_of(
                   [&] {
                     grad_norm({&a, &b});

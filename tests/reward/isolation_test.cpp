@@ -104,7 +104,7 @@ TEST_F(IsolatedReward, WorkersEndWithTheirSet) {
   EXPECT_TRUE(dies(pid));
 }
 
-#ifndef __SANITIZE_ADDRESS__  // whose allocator knows no limit
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose allocator knows no limit
 TEST_F(IsolatedReward, MemoryIsBounded) {
   RewardSet set = reward_set({moody()}, 1.0);
   set.score(std::vector<Group>{group({"eat", "a"})}, false);

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -111,10 +112,23 @@ inline Trainer tiny_trainer(const RunConfig& config) {
   return trainer;
 }
 
+// Metrics that no two runs have in common.
+inline bool is_time(std::string_view name) {
+  return name == "step_time" || name.starts_with("time/") || name.starts_with("throughput/");
+}
 inline Metrics without_times(Metrics metrics) {
-  std::erase_if(metrics,
-                [](const auto& entry) { return entry.first == "step_time" || entry.first.rfind("time/", 0) == 0; });
+  std::erase_if(metrics, [](const auto& entry) { return is_time(entry.first); });
   return metrics;
+}
+
+// "VmHWM" or "VmRSS" of this process in bytes.
+inline std::int64_t status_bytes(const std::string& name) {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    std::int64_t kib = 0;
+    if (word == name + ":" && status >> kib) return kib * 1024;
+  }
+  return 0;
 }
 
 // Logical values of every weight, copied.

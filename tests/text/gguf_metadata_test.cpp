@@ -162,8 +162,7 @@ TEST(Gguf, RandomChangesNeverCrash) {
 TEST(Gguf, RealFile) {
   const char* path = std::getenv("GRPO_SMOLLM2_GGUF");
   if (!path) GTEST_SKIP() << "GRPO_SMOLLM2_GGUF is not set";
-  const MappedFile mapped(path);
-  const GgufFile file = GgufFile::parse(mapped.bytes(), path);
+  const GgufFile file = GgufFile::read(InputFile(path));
   EXPECT_EQ(file.tensors().size(), 272u);
   EXPECT_EQ(file.int_at("llama.block_count"), 30);
   EXPECT_EQ(file.strings_at("tokenizer.ggml.tokens").size(), 49152u);

@@ -61,7 +61,7 @@ TEST_F(Guard, ANonFiniteGradientNamesItsTensorAndChangesNothing) {
     Parameter& parameter = trainer.model().parameter("model.layers.1.self_attn.k_proj.weight");
     at::Tensor grad = get_grad(parameter).clone();
     grad[2][5] = kNan;
-    parameter.grad.copy_(pack_like(parameter, grad));
+    parameter.grad = pack_like(parameter, grad);
   });
   const std::string error = error_of([&] { trainer.run(); }, ErrorKind::Guard);
   expect_contains(error, {"step 2: ", "model.layers.1.self_attn.k_proj.weight[2, 5]", "nan"});

@@ -75,7 +75,7 @@ class OptimizerTest : public OpsTest {
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       const at::Tensor grad = gradient(i, step);
       squares += (grad.to(at::kDouble) * grad.to(at::kDouble)).sum().item<double>();
-      parameters_[i].grad.add_(pack_like(parameters_[i], grad));
+      parameters_[i].grad = pack_like(parameters_[i], grad);
     }
     return std::sqrt(squares);
   }
@@ -127,7 +127,7 @@ TEST_F(OptimizerTest, ANonFiniteGradientChangesNothing) {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     at::Tensor grad = gradient(1, 1);
     grad[3][17] = bad;
-    parameters_[1].grad.copy_(pack_like(parameters_[1], grad));
+    parameters_[1].grad = pack_like(parameters_[1], grad);
     const std::string error = error_of([&] { optimizer.step(); }, ErrorKind::Guard);
     EXPECT_NE(error.find("w1[3, 17]"), std::string::npos) << error;
   }

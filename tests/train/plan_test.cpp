@@ -180,14 +180,39 @@ TEST_F(Plan, RefusesWhatCannotFit) {
   EXPECT_NE(text.find("reference"), std::string::npos) << text;
 }
 
-// "VmHWM" or "VmRSS" of this process in bytes.
-std::int64_t status_bytes(const std::string& name) {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    std::int64_t kib = 0;
-    if (word == name + ":" && status >> kib) return kib * 1024;
-  }
-  return 0;
+// One outlier among short prompts: the step that meets it may come late.
+TEST_F(Plan, RefusesAMicroBatchOrAnAnswerThatCannotFit) {
+  const TinyRun run;
+  RunConfig config = run.grpo();
+  const ModelConfig model = medium_model();
+  const RowLengths lengths(50, 10), with_outlier = [&] {
+    RowLengths all = lengths;
+    all[40] = 100'000;
+    return all;
+  }();
+  const auto refusal = [&](const RowLengths& rows, std::int64_t available) {
+    return error_of([&] { check_step_memory(config, model, rows, 1, available); });
+  };
+  const std::int64_t plenty = std::int64_t{1} << 50;
+  EXPECT_NO_THROW(check_step_memory(config, model, with_outlier, 1, plenty));
+  EXPECT_NO_THROW(check_step_memory(config, model, with_outlier, 1, 0)) << "unknown";
+  const std::int64_t update = [&] {  // what the plan says of a step of such prompts
+    const std::vector<PhaseBytes> phases = plan_bytes(config, model, lengths);
+    return phases[1].parts[phases[1].parts.size() - 3].second + phases[1].parts[phases[1].parts.size() - 2].second;
+  }();
+  EXPECT_NO_THROW(check_step_memory(config, model, lengths, 1, update));
+  const std::string batch = refusal(lengths, update - 1);
+  for (const char* words : {"one micro-batch of the update", "MiB are free", "grpo.micro_batch_tokens (now 8192)",
+                            "grpo.max_completion_length (now 6)"})
+    EXPECT_NE(batch.find(words), std::string::npos) << batch;
+  EXPECT_NE(refusal(with_outlier, update).find("(100006 tokens)"), std::string::npos);
+  config.grpo.loss.max_completion_length = 50'000'000;
+  EXPECT_NE(refusal(lengths, std::int64_t{1} << 30).find("one answer of the sampler (50000010 tokens)"),
+            std::string::npos);
+
+  config = run.sft();
+  const std::string sft = refusal(with_outlier, 1 << 20);
+  EXPECT_NE(sft.find("lower sft.micro_batch_tokens (now 8192) or sft.max_length (now 2048)"), std::string::npos) << sft;
 }
 
 // A run whose answers all reach their limit takes what was planned, within a quarter: the plan has no scratch of

@@ -5,7 +5,10 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
+#include <limits>
+#include <set>
 
 #include "support/tensors.h"
 #include "support/tiny_run.h"
@@ -29,18 +32,35 @@ std::string resume_error(const RunConfig& config, ErrorKind kind = ErrorKind::Us
   return error_of([&] { run(config, Trainer::Start::Resume); }, kind);
 }
 
+void resume_with(const RunConfig& config, const std::vector<std::string>& allow) {
+  tiny_trainer(config).run(Trainer::Start::Resume, allow);
+}
+
+// As a kill does, when the rollout of `step` (from 0) has been scored and nothing has come of it.
+void run_until_scored(Trainer trainer, std::int64_t step) {
+  trainer.on_rollout([step](const RolloutReport& report) {
+    if (report.step == step) throw Error("killed");
+  });
+  EXPECT_EQ(error_of([&] { trainer.run(); }), "killed");
+}
+
+class Constant : public Reward {
+ public:
+  std::string_view name() const override { return "constant"; }
+  double score(const RewardInput&) const override { return 0; }
+};
+
 std::vector<Json> metrics_without_times(const std::string& folder) {
   std::vector<Json> rows = read_jsonl(folder + "/metrics.jsonl");
-  for (Json& row : rows)
-    std::erase_if(row.as_object(),
-                  [](const auto& entry) { return entry.first == "step_time" || entry.first.rfind("time/", 0) == 0; });
+  for (Json& row : rows) std::erase_if(row.as_object(), [](const auto& entry) { return is_time(entry.first); });
   return rows;
 }
 
 // Weights, moments, reference and state, to the byte; metrics but for times; completions.
 void expect_same_run(const std::string& a, const std::string& b, std::int64_t step) {
   const std::string checkpoint = "/checkpoints/step-" + std::to_string(step) + "/";
-  for (const char* name : {"model.safetensors", "optimizer.safetensors", "reference.safetensors", "state.json"}) {
+  for (const char* name :
+       {"model.safetensors", "optimizer.safetensors", "reference.safetensors", "rollout", "state.json"}) {
     ASSERT_EQ(fs::exists(a + checkpoint + name), fs::exists(b + checkpoint + name)) << name;
     if (fs::exists(a + checkpoint + name)) {
       EXPECT_TRUE(read_file(a + checkpoint + name) == read_file(b + checkpoint + name)) << name;
@@ -109,9 +129,16 @@ TEST_F(Resume, ForgetsWhatCameAfterTheCheckpoint) {
   EXPECT_EQ(read_jsonl(tiny.path("killed/metrics.jsonl")).size(), 3u);
   tiny.write("killed/metrics.jsonl", read_file(tiny.path("killed/metrics.jsonl")) + "{\"step\": 4, \"lo");
   fs::create_directories(tiny.path("killed/checkpoints/step-3.partial"));
+  fs::create_directories(tiny.path("killed/checkpoints/step-1.deleted"));
+  tiny.write("killed/config.resolved.yaml.new-12-0", "name: ti");
+  tiny.write("killed/rollouts/step-4.new-12-0", "half");
   fs::create_directories(tiny.path("killed/checkpoints/step-9"));  // no state.json: not whole
   run(config, Trainer::Start::Resume);
   expect_same_run(tiny.path("run"), config.output_dir, 4);
+  for (const auto& entry : fs::recursive_directory_iterator(config.output_dir)) {
+    const std::string name = entry.path().filename();
+    EXPECT_TRUE(name.find(".new-") == name.npos && !name.ends_with(".partial") && !name.ends_with(".deleted")) << name;
+  }
 }
 
 TEST_F(Resume, StartsAnewWithoutACheckpoint) {
@@ -157,11 +184,61 @@ TEST_F(Resume, RefusesAnotherConfigByField) {
   EXPECT_EQ(read_file(tiny.path("run/config.resolved.yaml")), before);
 }
 
+TEST_F(Resume, TakesChangesThatAreAllowedByName) {
+  const TinyRun tiny;
+  RunConfig config = tiny.grpo(2);
+  config.rewards = {{.name = "format", .weight = 1.0}, {.name = "repetition", .weight = 0.5}};
+  run(config);
+  config.max_steps = 3;
+  config.optimizer.learning_rate = 0.5;
+  config.optimizer.beta1 = 0.8;
+  config.rewards[1].weight = 2;
+  const auto error = [&](const std::vector<std::string>& allow) {
+    return error_of([&] { resume_with(config, allow); });
+  };
+  const std::string partly = error({"optimizer.beta1"});
+  EXPECT_EQ(partly.find("beta1"), std::string::npos) << partly;
+  EXPECT_NE(partly.find("optimizer.learning_rate: 0.01 in the run, 0.5 now"), std::string::npos) << partly;
+  EXPECT_NE(partly.find("rewards.1.weight: 0.5 in the run, 2.0 now"), std::string::npos) << partly;
+  EXPECT_NE(error({"optimizer"}).find("rewards.1.weight"), std::string::npos);
+  EXPECT_NE(error({"optimizer.beta"})
+                .find("--allow: expected a field or section of the config, got "
+                      "\"optimizer.beta\" (did you mean optimizer.beta1?)"),
+            std::string::npos);
+  EXPECT_EQ(read_jsonl(tiny.path("run/metrics.jsonl")).size(), 2u);
+  resume_with(config, {"optimizer", "rewards.1.weight"});
+  EXPECT_EQ(read_jsonl(tiny.path("run/metrics.jsonl"))[2].at("learning_rate").as_double(), 0.5);
+  resume_with(config, {});  // it is the run's config now
+}
+
+TEST_F(Resume, RefusesRowsThatHaveChanged) {
+  const TinyRun tiny;
+  RunConfig config = tiny.grpo(2);
+  tiny.add_row(1, 1, "held-out.jsonl");
+  config.eval.data = tiny.path("held-out.jsonl");
+  run(config);
+  config.max_steps = 3;
+  const std::string train = read_file(tiny.path("train.jsonl"));
+  tiny.add_row(5, 2, "train.jsonl");
+  const std::string error = resume_error(config);
+  for (const std::string& words : {"data.train: the rows of " + tiny.path("train.jsonl") + " have changed",
+                                   checksum_hex(train), checksum_of_file(tiny.path("train.jsonl"))})
+    EXPECT_NE(error.find(words), std::string::npos) << error;
+  resume_with(config, {"data.train"});
+  run(config, Trainer::Start::Resume);
+  tiny.add_row(2, 2, "held-out.jsonl");
+  EXPECT_NE(resume_error(config).find("eval.data: the rows of"), std::string::npos);
+  fs::copy(tiny.path("held-out.jsonl"), tiny.path("other.jsonl"));
+  config.eval.data = tiny.path("other.jsonl");  // another file is another evaluation, which is free
+  run(config, Trainer::Start::Resume);
+}
+
 TEST_F(Resume, RefusesADamagedCheckpoint) {
   const TinyRun tiny;
   const RunConfig config = with_reference(tiny.grpo(3));
   run(config);
-  for (const std::string name : {"model.safetensors", "optimizer.safetensors", "reference.safetensors"}) {
+  for (const std::string name :
+       {"model.safetensors", "optimizer.safetensors", "reference.safetensors", "tokenizer.json"}) {
     const std::string path = "run/checkpoints/step-3/" + name;
     const std::string bytes = read_file(tiny.path(path));
     std::string damaged = bytes;
@@ -172,6 +249,10 @@ TEST_F(Resume, RefusesADamagedCheckpoint) {
     tiny.write(path, bytes);
   }
   const std::string state = read_file(tiny.path("run/checkpoints/step-3/state.json"));
+  std::string edited = state;
+  edited.replace(edited.find("\"position\": 9"), 13, "\"position\": 6");
+  tiny.write("run/checkpoints/step-3/state.json", edited);
+  EXPECT_NE(resume_error(config).find("state.json: damaged: expected checksum"), std::string::npos);
   tiny.write("run/checkpoints/step-3/state.json", state.substr(0, state.size() / 2));
   EXPECT_NE(resume_error(config).find("state.json"), std::string::npos);
   tiny.write("run/checkpoints/step-3/state.json", state);
@@ -201,31 +282,229 @@ TEST_F(Resume, RefusesFoldersThatAreNotItsOwn) {
   EXPECT_NE(error_of([&] { run(config); }).find("cannot make folder"), std::string::npos);
 }
 
-TEST_F(Resume, SavesWhenNothingIsInFlight) {
-  const TinyRun tiny;
-  RunConfig config = tiny.grpo(8);
+// Two minibatches twice: a rollout serves four steps, and checkpoints fall inside it. The reference follows every
+// three.
+RunConfig with_long_rollouts(RunConfig config) {
+  config = with_reference(config);
   config.grpo.prompts_per_step = 1;
   config.grpo.steps_per_generation = 2;
-  config.save_every = 3;  // at 3 a rollout is in flight
-  run(config);
-  std::set<std::string> saved;
-  for (const auto& entry : fs::directory_iterator(tiny.path("run/checkpoints"))) saved.insert(entry.path().filename());
-  EXPECT_EQ(saved, (std::set<std::string>{"step-4", "step-6", "step-8"}));
+  config.grpo.num_iterations = 2;
+  return config;
+}
 
-  // Stopped inside a rollout: the checkpoint before it stands, and resume goes on from there.
-  config.output_dir = tiny.path("stopped");
-  run(config, Trainer::Start::Fresh, 5);
-  EXPECT_EQ(newest_checkpoint(config.output_dir), 4);
+std::set<std::string> checkpoints_in(const std::string& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder + "/checkpoints")) names.insert(entry.path().filename());
+  return names;
+}
+
+TEST_F(Resume, GoesOnInsideARollout) {
+  const TinyRun tiny;
+  for (const MinibatchSplit split : {MinibatchSplit::Groups, MinibatchSplit::Completions}) {
+    RunConfig config = with_long_rollouts(tiny.grpo(10));
+    config.grpo.minibatch_split = split;
+    config.output_dir = tiny.path("whole-" + std::to_string(static_cast<int>(split)));
+    const std::string whole = config.output_dir;
+    run(config);
+    for (std::int64_t stop = 1; stop < 10; ++stop) {
+      config.output_dir = whole + "-" + std::to_string(stop);
+      run(config, Trainer::Start::Fresh, stop);
+      ASSERT_EQ(newest_checkpoint(config.output_dir), stop);
+      EXPECT_EQ(fs::exists(config.output_dir + "/checkpoints/step-" + std::to_string(stop) + "/rollout"),
+                stop % 4 != 0);
+      run(config, Trainer::Start::Resume);
+      expect_same_run(whole, config.output_dir, 10);
+    }
+  }
+}
+
+TEST_F(Resume, ARolloutInFlightMustFitTheRun) {
+  const TinyRun tiny;
+  RunConfig config = with_long_rollouts(tiny.grpo(2));
+  run(config);
+  config.max_steps = 4;
+  config.grpo.num_iterations = 1;
+  const std::string error =
+      error_of([&] { tiny_trainer(config).run(Trainer::Start::Resume, {"grpo.num_iterations"}); });
+  EXPECT_NE(error.find("inside a rollout of 4 minibatches, now it would have 2"), std::string::npos) << error;
+  config.grpo.num_iterations = 2;
+  Trainer trainer = tiny_trainer(config);
+  trainer.rewards().add(std::make_unique<Constant>());
+  const std::string other = error_of([&] { trainer.run(Trainer::Start::Resume); });
+  EXPECT_NE(other.find("rewards: the checkpoint lies inside a rollout that [\"mixed_ids\"] scored"), std::string::npos)
+      << other;
+}
+
+// ---- the journal ----------------------------------------------------------------------------------------------------
+
+// Never the same twice, as a judge or a program's time: what is scored again has another score.
+class Clock : public Reward {
+ public:
+  static inline std::atomic<int> calls = 0;
+  std::string_view name() const override { return "clock"; }
+  double score(const RewardInput&) const override {
+    const int call = calls++;
+    return call % 5 == 4 ? std::numeric_limits<double>::quiet_NaN() : (call * 7 % 13) / 13.0;
+  }
+};
+
+Trainer clock_trainer(RunConfig config) {
+  Trainer trainer(std::move(config));
+  trainer.rewards().add(std::make_unique<Clock>());
+  return trainer;
+}
+
+TEST_F(Resume, WhatWasScoredIsNeverScoredAgain) {
+  const TinyRun tiny;
+  RunConfig config = with_long_rollouts(tiny.grpo(10));
+  config.save_every = 5;
+  Clock::calls = 0;
+  clock_trainer(config).run();
+  const int all = Clock::calls;
+  EXPECT_EQ(all, 3 * 2 * 4);
+  EXPECT_TRUE(fs::is_empty(tiny.path("run/rollouts"))) << "checkpoints cover them";
+  for (const std::int64_t step : {0, 4, 8}) {
+    config.output_dir = tiny.path("killed-" + std::to_string(step));
+    Clock::calls = 0;
+    run_until_scored(clock_trainer(config), step);
+    EXPECT_TRUE(fs::exists(config.output_dir + "/rollouts/step-" + std::to_string(step + 1)));
+    clock_trainer(config).run(Trainer::Start::Resume);
+    EXPECT_EQ(Clock::calls, all) << step;
+    expect_same_run(tiny.path("run"), config.output_dir, 10);
+  }
+}
+
+TEST_F(Resume, ARolloutOnDiskMustBeWholeAndWritten) {
+  const TinyRun tiny;
+  RunConfig config = tiny.grpo(3);
+  run(config);
+  config.output_dir = tiny.path("killed");
+  run_until_scored(tiny_trainer(config), 1);
+  const std::string path = "killed/rollouts/step-2", bytes = read_file(tiny.path(path));
+  tiny.write(path, bytes.substr(0, bytes.size() / 2));
+  EXPECT_NE(resume_error(config).find(tiny.path(path) + ": damaged"), std::string::npos);
+  fs::remove(tiny.path(path));
+  tiny.write("killed/rollouts/step-1", bytes);  // another step's is no such rollout
   run(config, Trainer::Start::Resume);
-  expect_same_run(tiny.path("run"), config.output_dir, 8);
+  expect_same_run(tiny.path("run"), config.output_dir, 3);
 
-  // An end inside a rollout gives a model, but nothing to go on from.
-  config.output_dir = tiny.path("odd");
-  config.max_steps = 3;
+  config.output_dir = tiny.path("blocked");
+  fs::create_directories(config.output_dir);
+  tiny.write("blocked/rollouts", "a file in the folder's place");
+  EXPECT_NE(error_of([&] { run(config); }).find("cannot make folder \"" + tiny.path("blocked/rollouts")),
+            std::string::npos);
+  EXPECT_FALSE(fs::exists(tiny.path("blocked/checkpoints"))) << "no update without its record";
+}
+
+TEST_F(Resume, ARolloutOfAnotherConfigIsSampledAgain) {
+  const TinyRun tiny;
+  RunConfig config = tiny.grpo(2);
+  config.grpo.temperature = 0.7;
   run(config);
-  EXPECT_EQ(newest_checkpoint(config.output_dir), 3);
-  config.max_steps = 8;
-  EXPECT_NE(resume_error(config).find("lies inside a rollout"), std::string::npos);
+  config.output_dir = tiny.path("changed");
+  config.grpo.temperature = 1;
+  run_until_scored(tiny_trainer(config), 0);
+  config.grpo.temperature = 0.7;
+  resume_with(config, {"grpo.temperature"});
+  expect_same_run(tiny.path("run"), config.output_dir, 2);
+}
+
+// ---- what is kept ---------------------------------------------------------------------------------------------------
+
+RunConfig with_evaluation(const TinyRun& tiny, int max_steps) {
+  RunConfig config = tiny.grpo(max_steps);
+  for (int i = 0; i < 4; ++i) tiny.add_row(i, 2 * i, "held-out.jsonl");
+  config.eval.data = tiny.path("held-out.jsonl");
+  config.eval.every = 1;
+  config.eval.num_generations = 2;
+  config.eval.temperature = 1;
+  return config;
+}
+
+Json best_of(const std::string& folder) { return parse_json(read_file(folder + "/best.json")); }
+
+TEST_F(Resume, KeepsTheNewestCheckpointsAndTheBest) {
+  const TinyRun tiny;
+  for (const std::string best : {"eval_reward", "-eval_reward"}) {
+    RunConfig config = with_evaluation(tiny, 8);
+    config.eval.best = best;
+    config.save_every = 1;
+    config.keep_checkpoints = 2;
+    config.output_dir = tiny.path("run" + best);
+    run(config);
+    std::int64_t best_step = 0;
+    double best_value = 0;
+    for (const Json& row : read_jsonl(config.output_dir + "/metrics.jsonl")) {
+      const double value = row.at("eval_reward").as_double();
+      if (best_step != 0 && !(best[0] == '-' ? value < best_value : value > best_value)) continue;
+      best_step = row.at("step").as_int();
+      best_value = value;
+    }
+    EXPECT_EQ(best_of(config.output_dir), (Json::Object{{"step", best_step}, {"metric", best}, {"value", best_value}}));
+    EXPECT_EQ(checkpoints_in(config.output_dir),
+              (std::set<std::string>{"step-7", "step-8", "step-" + std::to_string(best_step)}));
+    EXPECT_EQ(best_checkpoint_path(config.output_dir),
+              config.output_dir + "/checkpoints/step-" + std::to_string(best_step));
+  }
+  RunConfig config = with_evaluation(tiny, 3);
+  config.save_every = 1;
+  run(config);
+  EXPECT_EQ(checkpoints_in(config.output_dir).size(), 3u) << "0 keeps all";
+  EXPECT_NE(error_of([&] { best_checkpoint_path(config.output_dir); }).find("best.json"), std::string::npos);
+  config.eval.best = "eval_rewards";
+  EXPECT_NE(resume_error(config).find("eval.best: expected one of eval_completions/"), std::string::npos);
+}
+
+TEST_F(Resume, TheBestStepIsThatOfTheWholeRun) {
+  const TinyRun tiny;
+  RunConfig config = with_evaluation(tiny, 8);
+  config.eval.best = "eval_reward";
+  config.save_every = 3;
+  config.keep_checkpoints = 1;
+  run(config);
+  config.output_dir = tiny.path("parts");
+  run(config, Trainer::Start::Fresh, 2);
+  run(config, Trainer::Start::Resume, 5);
+  fs::remove(tiny.path("parts/best.json"));  // killed between checkpoint and file
+  run(config, Trainer::Start::Resume);
+  EXPECT_EQ(best_of(config.output_dir), best_of(tiny.path("run")));
+  EXPECT_EQ(checkpoints_in(config.output_dir), checkpoints_in(tiny.path("run")));
+  expect_same_run(tiny.path("run"), config.output_dir, 8);
+}
+
+// Fails in evaluations while it is told to.
+class Fussy : public MixedIds {
+ public:
+  static inline bool fails = false;
+  double score(const RewardInput& input) const override {
+    GRPO_CHECK(!(fails && input.is_evaluation()), "fussy");
+    return MixedIds::score(input);
+  }
+};
+
+TEST_F(Resume, AnEvaluationThatFailedIsMadeUpFor) {
+  const TinyRun tiny;
+  RunConfig config = with_evaluation(tiny, 4);
+  config.eval.every = 2;
+  config.eval.best = "eval_reward";
+  const auto fussy = [&](Trainer::Start start) {
+    Trainer trainer(config);
+    trainer.rewards().add(std::make_unique<Fussy>());
+    trainer.run(start);
+  };
+  Fussy::fails = false;
+  fussy(Trainer::Start::Fresh);
+  config.output_dir = tiny.path("failed");
+  Fussy::fails = true;
+  error_of([&] { fussy(Trainer::Start::Fresh); }, ErrorKind::Guard);
+  EXPECT_EQ(newest_checkpoint(config.output_dir), 2);
+  EXPECT_EQ(read_jsonl(tiny.path("failed/metrics.jsonl")).size(), 1u);
+  error_of([&] { fussy(Trainer::Start::Resume); }, ErrorKind::Guard);
+  Fussy::fails = false;
+  fussy(Trainer::Start::Resume);
+  expect_same_run(tiny.path("run"), config.output_dir, 4);
+  EXPECT_EQ(read_file(tiny.path("failed/checkpoints/step-2/state.json")),
+            read_file(tiny.path("run/checkpoints/step-2/state.json")));
 }
 
 }  // namespace

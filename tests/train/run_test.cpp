@@ -16,6 +16,14 @@ namespace fs = std::filesystem;
 
 using RunFiles = OpsTest;
 
+// A score that comes with its reason.
+class WithReasons final : public MixedIds {
+ public:
+  Verdict judge(const RewardInput& input) const override {
+    return {score(input), "mixed", std::to_string(input.token_ids().size()) + " ids"};
+  }
+};
+
 class Collector final : public MetricSink {
  public:
   explicit Collector(std::vector<std::pair<std::int64_t, Metrics>>& rows) : rows_(rows) {}
@@ -37,7 +45,8 @@ TEST_F(RunFiles, WritesItsFilesAndTellsTheProgram) {
   const TinyRun run;
   RunConfig config = run.grpo();
   config.log_completions = 3;
-  Trainer trainer = tiny_trainer(config);
+  Trainer trainer(config);
+  trainer.rewards().add(std::make_unique<WithReasons>());
   std::vector<std::pair<std::int64_t, Metrics>> collected;
   trainer.add_sink(std::make_unique<Collector>(collected));
   std::vector<std::int64_t> rollouts, steps;
@@ -118,6 +127,8 @@ TEST_F(RunFiles, WritesItsFilesAndTellsTheProgram) {
       EXPECT_EQ(line.at("prompt").as_string(), first[g].prompt.text);
       EXPECT_EQ(line.at("completion").as_string(), first[g].completions[c].text);
       EXPECT_EQ(line.at("rewards").at("mixed_ids").as_double(), first[g].rewards[c][0]);
+      EXPECT_EQ(line.at("verdict").at("mixed_ids").as_string(), "mixed");
+      EXPECT_EQ(line.at("why").at("mixed_ids").as_string(), line.at("num_tokens").dump() + " ids");
       EXPECT_EQ(line.at("advantage").as_double(), first[g].advantages[c]);
       EXPECT_EQ(line.at("num_tokens").as_int(), static_cast<std::int64_t>(first[g].completions[c].ids.size()));
     }

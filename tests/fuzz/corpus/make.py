@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the binary seeds: small valid GGUF and safetensors files, and frames of reward workers."""
+"""Writes the binary seeds: small valid GGUF and safetensors files, frames of reward workers, and TensorBoard events."""
 import json
 import os
 import struct
@@ -86,3 +86,32 @@ write("wire/answer.bin", frame("1 + 1 = ", 2, "system", "Add.", "user", "1 + 1",
       + frame(1, 1, "2", '{"prompt": "1 + 1 = ", "answer": 2}', 7, 0, 0))
 write("wire/declaration.bin", frame("brevity", "Short is good.", 0, 1, 1, 2, 1, "limit", "most words", 0, "20", 0.0, 100.0,
                                     3, "mode", "how", 1, "null", float("-inf"), float("inf")))
+
+
+def field(number, kind, content):
+    key = bytes([number << 3 | kind])
+    return key + (bytes([len(content)]) if kind == 2 else b"") + content
+
+
+def masked_crc(content):
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def record(content):
+    length = struct.pack("<Q", len(content))
+    return length + masked_crc(length) + content + masked_crc(content)
+
+
+time = field(1, 1, struct.pack("<d", 1.5e9))
+version = time + field(3, 2, b"brain.Event:2")
+start = time + field(2, 0, b"\x07") + field(7, 2, field(1, 0, b"\x01"))
+summary = field(1, 2, field(1, 2, b"reward") + field(2, 5, struct.pack("<f", 0.25)))
+event = time + field(2, 0, b"\xac\x02") + field(5, 2, summary + summary)
+write("event_file/file.tfevents", record(version) + record(start) + record(event))
+write("event_file/event.bin", event)
