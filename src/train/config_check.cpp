@@ -15,8 +15,8 @@ namespace {
 
 // How long, how often, where and with how many threads: never what is computed.
 constexpr std::array<std::string_view, 11> kMayChange = {
-    "max_steps", "output_dir", "save_every",       "threads",     "log_completions",
-    "eval",      "name",       "keep_checkpoints", "distributed", "max_failure_fraction", "trace"};
+    "max_steps",        "output_dir",  "save_every",           "threads", "log_completions", "eval", "name",
+    "keep_checkpoints", "distributed", "max_failure_fraction", "trace"};
 
 bool may_change(std::string_view key) {
   return std::find(kMayChange.begin(), kMayChange.end(), key) != kMayChange.end();
