@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzing of everything that reads files or text from strangers (tests/fuzz), with clang's libFuzzer, ASan and UBSan.
 #
-#   tests/fuzz.sh BUILD_DIR BUDGET [TARGET...]     BUDGET of each target: 5s, or a count of executions (at most 180 s)
+#   tests/fuzz.sh BUILD_DIR BUDGET [TARGET...]     BUDGET of each target: 5s, or a count of executions (at most an hour)
 #
 # Builds into BUILD_DIR (a folder of its own), replays the target's seeds (tests/fuzz/corpus) and former findings
 # (tests/fuzz/regressions), then fuzzes. Anything but a grpo::Error of the user's kind is a finding: another exception,
@@ -42,7 +42,7 @@ fuzz() {
   [ -e "$source/$target.dict" ] && flags+=("-dict=$source/$target.dict")
   case $budget in
     *s) flags+=("-max_total_time=${budget%s}") ;;
-    *) flags+=("-runs=$budget" -max_total_time=180) ;;
+    *) flags+=("-runs=$budget" -max_total_time=3600) ;;
   esac
   if find "$source/corpus" "$source/regressions" -path "*/$target/*" -exec "$program" "${limits[@]}" {} + >"$found/log" 2>&1 &&
     "$program" "${limits[@]}" "${flags[@]}" "$build/corpus/$target" "$seeds" >"$found/log" 2>&1; then
