@@ -7,8 +7,8 @@
 #include <cmath>
 
 #include "base/log.h"
-#include "train/ranks.h"
 #include "train/plan.h"
+#include "train/ranks.h"
 #include "train/stage.h"
 
 namespace grpo::inline GRPO_ABI {
