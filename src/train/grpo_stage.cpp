@@ -53,10 +53,9 @@ class GrpoStage final : public Stage {
   }
 
   Json state() const override {
-    return Json::Object{{"position", position_},
-                        {"num_tokens", num_tokens_},
-                        {"minibatches", minibatches_.size()},
-                        {"next_minibatch", next_minibatch_}};
+    Json state = Json::Object{{"position", position_}, {"num_tokens", num_tokens_}};
+    if (rollout_in_flight()) state["minibatch"] = Json::Object{{"next", next_minibatch_}, {"of", minibatches_.size()}};
+    return state;
   }
   const Rollout* rollout_in_flight() const override {
     return next_minibatch_ < minibatches_.size() ? &rollout_ : nullptr;
@@ -74,12 +73,12 @@ class GrpoStage final : public Stage {
     Metrics ignored;  // told when the rollout was made
     score_advantages(ignored);
     split_minibatches();
-    const std::int64_t minibatches = state.at("minibatches").as_int();
+    const std::int64_t minibatches = state.at("minibatch").at("of").as_int();
     GRPO_CHECK(minibatches == static_cast<std::int64_t>(minibatches_.size()),
                fmt::format("grpo.steps_per_generation, grpo.num_iterations: the checkpoint lies inside a rollout of {} "
                            "minibatches, now it would have {}; go on from a checkpoint between rollouts",
                            minibatches, minibatches_.size()));
-    next_minibatch_ = static_cast<std::size_t>(state.at("next_minibatch").as_int());
+    next_minibatch_ = static_cast<std::size_t>(state.at("minibatch").at("next").as_int());
   }
   CausalLM* reference() override { return reference_ ? &*reference_ : nullptr; }
 

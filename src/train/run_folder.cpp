@@ -144,15 +144,11 @@ void RunFolder::check_config(const RunConfig& config, const Json& data, const st
                                           name->as_string(), then->as_string(), checksum.as_string())});
   }
   std::string refused;
-  for (const auto& [field, text] : found) {
-    if (allowed.contains(field)) {
-      log::info("--allow: " + text);
-    } else {
-      refused += "\n  " + text;
-    }
-  }
+  for (const auto& [field, text] : found)
+    if (!allowed.contains(field)) refused += "\n  " + text;
   GRPO_CHECK(refused.empty(),
              fmt::format("--resume: the config differs from {} (--allow FIELD takes a change):{}", path, refused));
+  for (const FieldDifference& difference : found) log::info("--allow: " + difference.text);
 }
 
 void RunFolder::log_completions(std::int64_t step, const RolloutGroup& group,

@@ -12,7 +12,7 @@ import time
 
 GRPO, TINY = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 PASSED, FAILURES = 0, []
-LONG_ROLLOUTS = ["grpo.steps_per_generation=2", "grpo.num_iterations=2", "grpo.beta=0.05", "grpo.ref_sync_steps=3"]
+LONG_ROLLOUTS = ["grpo.steps_per_generation=2", "grpo.num_iterations=2", "grpo.beta=0.05", "grpo.ref_sync_steps=4"]
 
 
 def check(condition, what):

@@ -20,9 +20,9 @@ KILLS_PER_RUN = 6
 RANDOM = random.Random(SEED)
 PASSED, FAILURES = 0, []
 
-# Rollouts serve four steps and the reference follows every three, so that checkpoints meet every state.
+# A rollout serves four steps and the reference follows after each, so checkpoints meet every state.
 GRPO_RUN = [
-    "grpo.prompts_per_step=2", "grpo.steps_per_generation=2", "grpo.num_iterations=2", "grpo.beta=0.05", "grpo.ref_sync_steps=3",
+    "grpo.prompts_per_step=2", "grpo.steps_per_generation=2", "grpo.num_iterations=2", "grpo.beta=0.05", "grpo.ref_sync_steps=4",
     "grpo.ref_mixup_alpha=0.5", "optimizer.schedule=cosine", "eval.data=held-out.jsonl", "eval.every=2", "eval.max_prompts=4",
     "eval.num_generations=3", "eval.temperature=1", "eval.best=eval_reward", "keep_checkpoints=2", "max_steps=14",
 ]

@@ -201,9 +201,9 @@ TEST_F(Resume, TakesChangesThatAreAllowedByName) {
   EXPECT_NE(partly.find("optimizer.learning_rate: 0.01 in the run, 0.5 now"), std::string::npos) << partly;
   EXPECT_NE(partly.find("rewards.1.weight: 0.5 in the run, 2.0 now"), std::string::npos) << partly;
   EXPECT_NE(error({"optimizer"}).find("rewards.1.weight"), std::string::npos);
-  EXPECT_NE(error({"optimizer.beta"})
+  EXPECT_NE(error({"optimizer.lerning_rate"})
                 .find("--allow: expected a field or section of the config, got "
-                      "\"optimizer.beta\" (did you mean optimizer.beta1?)"),
+                      "\"optimizer.lerning_rate\" (did you mean optimizer.learning_rate?)"),
             std::string::npos);
   EXPECT_EQ(read_jsonl(tiny.path("run/metrics.jsonl")).size(), 2u);
   resume_with(config, {"optimizer", "rewards.1.weight"});
@@ -282,10 +282,10 @@ TEST_F(Resume, RefusesFoldersThatAreNotItsOwn) {
   EXPECT_NE(error_of([&] { run(config); }).find("cannot make folder"), std::string::npos);
 }
 
-// Two minibatches twice: a rollout serves four steps, and checkpoints fall inside it. The reference follows every
-// three.
+// Two minibatches twice: a rollout serves four steps, and checkpoints fall inside it. The reference follows after each.
 RunConfig with_long_rollouts(RunConfig config) {
   config = with_reference(config);
+  config.grpo.ref_sync_steps = 4;
   config.grpo.prompts_per_step = 1;
   config.grpo.steps_per_generation = 2;
   config.grpo.num_iterations = 2;
