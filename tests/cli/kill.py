@@ -41,7 +41,7 @@ def check(condition, what):
 
 def start(folder, settings):
     resume = ["--resume"] if os.path.exists(f"{TINY}/{folder}/config.resolved.yaml") else []
-    return subprocess.Popen([GRPO, "train", "kill.yaml", f"output_dir={folder}", *settings, *resume],
+    return subprocess.Popen([GRPO, "train", "kill.yaml", f"output_dir={folder}", "threads=1", *settings, *resume],
                             cwd=TINY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 

@@ -203,7 +203,7 @@ TEST_F(Resume, TakesChangesThatAreAllowedByName) {
   EXPECT_NE(error({"optimizer"}).find("rewards.1.weight"), std::string::npos);
   EXPECT_NE(error({"optimizer.lerning_rate"})
                 .find("--allow: expected a field or section of the config, got "
-                      "\"optimizer.lerning_rate\" (did you mean optimizer.learning_rate?)"),
+                      "\"optimizer.lerning_rate\" (did you mean \"optimizer.learning_rate\"?)"),
             std::string::npos);
   EXPECT_EQ(read_jsonl(tiny.path("run/metrics.jsonl")).size(), 2u);
   resume_with(config, {"optimizer", "rewards.1.weight"});
