@@ -18,20 +18,35 @@ namespace fs = std::filesystem;
 constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-bool is_ours(const std::string& name) {
-  return name == "config.json" || name == "generation_config.json" || name == kSingle || name == kIndex;
+const std::set<std::string> kOwnFiles = {"config.json", "generation_config.json", kSingle, kIndex};
+
+// Names of what a save into one file writes; a killed one may also leave NAME.new-PROCESS-NUMBER.
+std::set<std::string> names_of_save(const Tokenizer* tokenizer) {
+  std::set<std::string> names = kOwnFiles;
+  if (tokenizer)
+    for (const Tokenizer::File& file : tokenizer->files()) names.insert(file.name);
+  return names;
 }
 
-// What a save into one file leaves when it is killed: some of its files, and no config.json.
+std::string without_mark(const std::string& name) { return name.substr(0, name.rfind(".new-")); }
+
+// A killed save: some of its files, and no config.json.
 bool holds_unfinished_save(const std::string& folder, const Tokenizer* tokenizer) {
-  std::set<std::string> ours;
-  if (tokenizer)
-    for (const Tokenizer::File& file : tokenizer->files()) ours.insert(file.name);
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename(), written = name.substr(0, name.rfind(".new-"));
-    if (!is_ours(written) && !ours.contains(written)) return false;
-  }
+  const std::set<std::string> ours = names_of_save(tokenizer);
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (!ours.contains(without_mark(entry.path().filename()))) return false;
   return true;
+}
+
+void remove_half_written(const std::string& folder, const Tokenizer* tokenizer) {
+  const std::set<std::string> ours = names_of_save(tokenizer);
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename(), target = without_mark(name);
+    if (target != name && ours.contains(target)) found.push_back(entry.path());
+  }
+  std::error_code ignored;
+  for (const fs::path& path : found) fs::remove(path, ignored);
 }
 
 // A new folder, an empty one, or an earlier export, whose files are replaced one by one. Shards are never mixed with
@@ -115,6 +130,7 @@ void CausalLM::save(const std::string& folder, const Tokenizer* tokenizer, DType
   check_target(folder, shards.size() > 1, tokenizer);
   if (tokenizer) check_vocabulary(impl_->config, *tokenizer);
   ensure_directory(folder);
+  remove_half_written(folder, tokenizer);
   Json config = to_config_json(impl_->config);
   config["torch_dtype"] = dtype == DType::Float32 ? "float32" : "bfloat16";
 
@@ -122,7 +138,7 @@ void CausalLM::save(const std::string& folder, const Tokenizer* tokenizer, DType
   write_weights(folder, shards, type);
   if (tokenizer) {
     for (const auto& [name, bytes] : tokenizer->files()) {
-      GRPO_CHECK(!is_ours(name) && name.find('/') == std::string::npos,
+      GRPO_CHECK(!kOwnFiles.contains(name) && name.find('/') == std::string::npos,
                  "save: a tokenizer file cannot be named " + name);
       write_file_atomic(folder + "/" + name, bytes);
     }
