@@ -7,6 +7,6 @@ cd "$root"
 if [ "$full" = 1 ]; then
   mapfile -t files < <(git ls-files 'src/*.cpp' 'kernels/*.cpp')
 else
-  mapfile -t files < <(git ls-files 'src/base/*.cpp' 'src/text/*.cpp' 'src/reward/*.cpp' 'src/metrics/*.cpp' 'kernels/*.cpp')
+  mapfile -t files < <(git ls-files 'src/base/*.cpp' 'src/text/*.cpp' 'src/reward/*.cpp' 'src/metrics/*.cpp' 'src/dist/*.cpp' 'kernels/*.cpp')
 fi
 printf '%s\n' "${files[@]}" | xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p "$build" --extra-arg=-Wno-unknown-warning-option --warnings-as-errors='*' 2>/dev/null
