@@ -100,7 +100,7 @@ def main():
             picture = f"{WORK}/{name}-{width}.png"
             browse(page, f"--window-size={width},1200", f"--screenshot={picture}")
             rows = bytes_of_picture(picture)
-            check(len(rows) - rows.count(0) > 0.02 * len(rows), f"{name} at {width}: the picture is blank")
+            check(len(rows) - rows.count(0) > 0.01 * len(rows), f"{name} at {width}: the picture is blank")
             document = browse(probed, f"--window-size={width},1200", "--dump-dom")
             found = json.loads(document.split('<p id="probe">')[1].split("</p>")[0].replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&"))
             check(not found["wide"], f"{name} at {width}: wider than the screen")

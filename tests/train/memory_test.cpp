@@ -24,7 +24,7 @@ std::int64_t median(std::vector<std::int64_t>::const_iterator begin, std::vector
 // Three hundred steps with everything that a run may do. To keep what one step makes would show: its
 // answers alone, with texts and log-probs, take some 10 KiB.
 TEST_F(Memory, IsFlatAfterTheTenthStep) {
-  constexpr std::int64_t kSteps = 300, kMostBytesPerStep = 2 << 10;
+  constexpr std::int64_t kSteps = 300, kMostBytesPerStep = 1 << 10;
   ::mallopt(M_MMAP_THRESHOLD, 64 << 10);  // freed memory goes back at once: what is measured is what is in use
   const TinyRun run;
   run.add_row(1, 9, "eval.jsonl");
