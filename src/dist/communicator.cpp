@@ -10,12 +10,11 @@
 namespace grpo::inline GRPO_ABI {
 namespace {
 
-constexpr std::size_t kSmall = std::size_t{64} << 10;  // bytes that are sent whole to every rank
-constexpr std::size_t kChunk = std::size_t{4} << 20;   // bytes of all ranks together that move at a time
+constexpr std::size_t kSmall = std::size_t{64} << 10;              // bytes that are sent whole to every rank
+constexpr std::size_t kChunk = Communicator::Transport::kMaxPart;  // bytes of all ranks together that move at a time
 
 // What one rank sends another at a time; cut at cache lines.
 std::size_t part_bytes(int ranks) { return std::max(kChunk / static_cast<std::size_t>(ranks), kSmall) / 64 * 64; }
-static_assert(kChunk <= Communicator::Transport::kMaxPart);
 
 void check(bool good, const char* function, const std::string& what) {
   GRPO_CHECK(good, std::string("Communicator::") + function + ": " + what);
@@ -320,6 +319,7 @@ Communicator Communicator::split(int color, int key) {
   }
   std::sort(order.begin(), order.end());
   std::vector<int> members;
+  members.reserve(order.size());
   for (const auto& [by, r] : order) members.push_back(g.members()[static_cast<std::size_t>(r)]);
   const int channel = world.next_channel++;
   return Communicator(std::make_shared<Group>(g.shared_world(), std::move(members), channel));

@@ -108,7 +108,7 @@ void min_and_max_of_a_nan_are_nan(Communicator& c) {
 }
 
 void all_reduce_above_the_chunk(Communicator& c) {
-  check_all_reduce<float>(c, (17u << 20) / sizeof(float) + 5, Reduce::Sum);
+  check_all_reduce<float>(c, (33u << 20) / sizeof(float) + 5, Reduce::Sum);
   check_all_reduce<double>(c, (33u << 20) / sizeof(double) + 1, Reduce::Sum);
 }
 
@@ -131,8 +131,8 @@ void check_reduce_scatter(Communicator& c, const std::vector<std::size_t>& count
 
 // Uneven, with nothing for some rank.
 std::vector<std::size_t> uneven(int ranks, std::size_t unit) {
-  std::vector<std::size_t> counts;
-  for (int r = 0; r < ranks; ++r) counts.push_back(r == 1 ? 0 : unit * static_cast<std::size_t>(r + 1) + 1);
+  std::vector<std::size_t> counts(static_cast<std::size_t>(ranks));
+  for (std::size_t r = 0; r < counts.size(); ++r) counts[r] = r == 1 ? 0 : unit * (r + 1) + 1;
   return counts;
 }
 
@@ -143,7 +143,7 @@ void reduce_scatter(Communicator& c) {
   check_reduce_scatter(c, uneven(c.size(), 1));
   check_reduce_scatter(c, uneven(c.size(), 30000));
   std::vector<std::size_t> one(ranks, 0);
-  one.back() = (17u << 20) / sizeof(float) + 3;
+  one.back() = (17u << 20) / sizeof(float) + 3;  // above the chunk
   check_reduce_scatter(c, one);
 }
 
