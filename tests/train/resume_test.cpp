@@ -455,21 +455,26 @@ TEST_F(Resume, KeepsTheNewestCheckpointsAndTheBest) {
   EXPECT_NE(resume_error(config).find("eval.best: expected one of eval_completions/"), std::string::npos);
 }
 
+// Rewards rise: the greatest is found late, the least before the run is stopped.
 TEST_F(Resume, TheBestStepIsThatOfTheWholeRun) {
   const TinyRun tiny;
   RunConfig config = with_evaluation(tiny, 8);
-  config.eval.best = "eval_reward";
   config.save_every = 3;
   config.keep_checkpoints = 1;
-  run(config);
-  config.output_dir = tiny.path("parts");
-  run(config, Trainer::Start::Fresh, 2);
-  run(config, Trainer::Start::Resume, 5);
-  fs::remove(tiny.path("parts/best.json"));  // killed between checkpoint and file
-  run(config, Trainer::Start::Resume);
-  EXPECT_EQ(best_of(config.output_dir), best_of(tiny.path("run")));
-  EXPECT_EQ(checkpoints_in(config.output_dir), checkpoints_in(tiny.path("run")));
-  expect_same_run(tiny.path("run"), config.output_dir, 8);
+  for (const std::string best : {"eval_reward", "-eval_reward"}) {
+    config.eval.best = best;
+    const std::string whole = tiny.path("whole" + best), parts = tiny.path("parts" + best);
+    config.output_dir = whole;
+    run(config);
+    config.output_dir = parts;
+    run(config, Trainer::Start::Fresh, 2);
+    run(config, Trainer::Start::Resume, 5);
+    fs::remove(parts + "/best.json");  // killed between checkpoint and file
+    run(config, Trainer::Start::Resume);
+    EXPECT_EQ(best_of(parts), best_of(whole));
+    EXPECT_EQ(checkpoints_in(parts), checkpoints_in(whole));
+    expect_same_run(whole, parts, 8);
+  }
 }
 
 // Fails in evaluations while it is told to.
