@@ -40,7 +40,7 @@ echo "-- custom_loop equals Trainer"
 "$root/tests/cli/custom_loop.sh" "$build/grpo" "$build/example_custom_loop"
 
 echo "-- documents"
-python3 "$root/tests/check_docs.py" "$build/grpo" "$work/tiny" "$build/libplugin_reward.so"
+python3 "$root/tests/cli/check_docs.py" "$build/grpo" "$work/tiny" "$build/libplugin_reward.so"
 
 echo "-- reasoning_gym"
 # Rows as the package made them:

@@ -170,8 +170,7 @@ struct NamedTensor {
 };
 GRPO_API void save_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                                const Json& metadata = {});
-// Every header rule is checked (offsets, gaps, overlaps,
-// duplicates, sizes).
+// Every header rule is checked (offsets, gaps, overlaps, duplicates, sizes).
 GRPO_API std::vector<NamedTensor> load_safetensors(const std::string& path, Json* metadata = nullptr);
 
 }  // namespace grpo::inline GRPO_ABI

@@ -22,6 +22,8 @@ namespace {
               " bytes when it was opened");
 }
 
+constexpr std::string_view kNewMark = ".new-";  // then the process and a number
+
 struct Descriptor {
   int value = -1;
   ~Descriptor() {
@@ -91,8 +93,14 @@ void InputFile::read(std::uint64_t offset, std::span<std::byte> to) const {
   }
 }
 
+std::string replaced_name(const std::string& name) {
+  const std::size_t mark = name.rfind(kNewMark);
+  if (mark == name.npos || name.find_first_not_of("0123456789-", mark + kNewMark.size()) != name.npos) return name;
+  return name.substr(0, mark);
+}
+
 AtomicFile::AtomicFile(const std::string& path) : path_(path) {
-  const std::string stem = path + ".new-" + std::to_string(::getpid()) + "-";
+  const std::string stem = path + std::string(kNewMark) + std::to_string(::getpid()) + "-";
   for (int i = 0; descriptor_ < 0; ++i) {  // another thread, or a killed process of the same number, may hold a name
     temporary_ = stem + std::to_string(i);
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

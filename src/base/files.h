@@ -56,6 +56,9 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
+// The name that a file of a killed AtomicFile was to replace; any other name as it is.
+std::string replaced_name(const std::string& name);
+
 void write_file_atomic(const std::string& path, std::string_view bytes, Synced synced = Synced::Yes);
 
 // Whole records at the end of a file: each append is one write to the system, so readers see whole records and a

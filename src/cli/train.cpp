@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "cli/commands.h"
+#include "train/run_folder.h"
 
 namespace grpo::cli {
 namespace {
@@ -59,9 +60,7 @@ void add_train(CLI::App& app, int& exit_code) {
     std::signal(SIGTERM, on_signal);
     Trainer trainer(std::move(run), std::move(ranks));
     trainer.run(options->resume ? Trainer::Start::Resume : Trainer::Start::Fresh, options->allow);
-    const RunConfig& config = trainer.config();
-    log::info(fmt::format("the run's files are in {}",
-                          config.output_dir.empty() ? "runs/" + config.name : config.output_dir));
+    log::info(fmt::format("the run's files are in {}", RunFolder::path_of(trainer.config())));
     if (num_signals > 0) exit_code = kInterrupted;
   });
 }

@@ -7,7 +7,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 packages=(g++ cmake ninja-build pkg-config ccache python3 python3-pip unzip libpcre2-dev libutf8proc-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libcli11-dev)
-[ "${GRPO_SETUP_TESTS:-0}" = 1 ] && packages+=(libgtest-dev clang-format clang-tidy clang libclang-rt-dev chromium fonts-dejavu-core openmpi-bin libopenmpi-dev iproute2 procps)
+[ "${GRPO_SETUP_TESTS:-0}" = 1 ] && packages+=(libgtest-dev clang-format clang-tidy clang libclang-rt-dev chromium fonts-dejavu-core openmpi-bin libopenmpi-dev procps)
 
 missing_packages() {
   local package

@@ -1,3 +1,5 @@
+#include "model/run_checkpoint.h"
+
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
@@ -8,29 +10,29 @@
 #include "base/files.h"
 
 namespace grpo::inline GRPO_ABI {
-namespace {
-
 namespace fs = std::filesystem;
 
-std::optional<std::int64_t> step_of(const fs::path& folder) {
-  const std::string name = folder.filename();
+std::optional<std::int64_t> step_in_name(const std::string& name) {
   if (!name.starts_with("step-")) return std::nullopt;
   std::int64_t step = 0;
   const char* end_of_name = name.data() + name.size();
   const auto [end, error] = std::from_chars(name.data() + 5, end_of_name, step);
-  // state.json is written last, so a folder that has one is whole.
-  if (error != std::errc() || end != end_of_name || !fs::exists(folder / "state.json")) return std::nullopt;
+  if (error != std::errc() || end != end_of_name) return std::nullopt;
   return step;
 }
 
-}  // namespace
+std::string checkpoint_path(const std::string& run_folder, std::int64_t step) {
+  return fmt::format("{}/checkpoints/step-{}", run_folder, step);
+}
 
 std::vector<std::int64_t> checkpoint_steps(const std::string& run_folder) {
   std::vector<std::int64_t> steps;
   const fs::path checkpoints = fs::path(run_folder) / "checkpoints";
   if (!fs::is_directory(checkpoints)) return steps;
   for (const auto& entry : fs::directory_iterator(checkpoints))
-    if (const auto step = step_of(entry.path())) steps.push_back(*step);
+    // state.json is written last, so a folder that has one is whole.
+    if (const auto step = step_in_name(entry.path().filename()); step && fs::exists(entry.path() / "state.json"))
+      steps.push_back(*step);
   std::sort(steps.begin(), steps.end());
   return steps;
 }
@@ -44,14 +46,14 @@ std::string resolve_model_path(const std::string& path) {
   if (!fs::is_directory(fs::path(path) / "checkpoints")) return path;
   const std::optional<std::int64_t> step = newest_checkpoint(path);
   GRPO_CHECK(step.has_value(), path + ": the run has no complete checkpoint");
-  return fmt::format("{}/checkpoints/step-{}", path, *step);
+  return checkpoint_path(path, *step);
 }
 
 std::string best_checkpoint_path(const std::string& run_folder) {
   const std::string path = run_folder + "/best.json";
   GRPO_CHECK(fs::exists(path), run_folder + ": expected a run with a best checkpoint (eval.best), found no best.json");
   const std::int64_t step = parse_json(read_file(path), {.source = path}).at("step").as_int();
-  return fmt::format("{}/checkpoints/step-{}", run_folder, step);
+  return checkpoint_path(run_folder, step);
 }
 
 }  // namespace grpo::inline GRPO_ABI

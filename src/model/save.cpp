@@ -20,7 +20,7 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 
 const std::set<std::string> kOwnFiles = {"config.json", "generation_config.json", kSingle, kIndex};
 
-// Names of what a save into one file writes; a killed one may also leave NAME.new-PROCESS-NUMBER.
+// Names of what a save into one file writes.
 std::set<std::string> names_of_save(const Tokenizer* tokenizer) {
   std::set<std::string> names = kOwnFiles;
   if (tokenizer)
@@ -28,13 +28,11 @@ std::set<std::string> names_of_save(const Tokenizer* tokenizer) {
   return names;
 }
 
-std::string without_mark(const std::string& name) { return name.substr(0, name.rfind(".new-")); }
-
 // A killed save: some of its files, and no config.json.
 bool holds_unfinished_save(const std::string& folder, const Tokenizer* tokenizer) {
   const std::set<std::string> ours = names_of_save(tokenizer);
   for (const auto& entry : fs::directory_iterator(folder))
-    if (!ours.contains(without_mark(entry.path().filename()))) return false;
+    if (!ours.contains(replaced_name(entry.path().filename()))) return false;
   return true;
 }
 
@@ -42,7 +40,7 @@ void remove_half_written(const std::string& folder, const Tokenizer* tokenizer) 
   const std::set<std::string> ours = names_of_save(tokenizer);
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename(), target = without_mark(name);
+    const std::string name = entry.path().filename(), target = replaced_name(name);
     if (target != name && ours.contains(target)) found.push_back(entry.path());
   }
   std::error_code ignored;

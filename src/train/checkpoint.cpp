@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include "base/files.h"
+#include "model/run_checkpoint.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -19,7 +20,6 @@ namespace fs = std::filesystem;
 constexpr const char* kModel = "model.safetensors";
 constexpr const char* kOptimizer = "optimizer.safetensors";
 constexpr const char* kReference = "reference.safetensors";
-
 constexpr const char* kRollout = "rollout";
 constexpr const char* kState = "state.json";
 
@@ -161,7 +161,7 @@ void prune_checkpoints(const std::string& run_folder, int keep, const std::optio
   std::vector<std::int64_t> steps = checkpoint_steps(run_folder);
   steps.resize(steps.size() - std::min(steps.size(), static_cast<std::size_t>(keep)));
   for (const std::int64_t step : steps)
-    if (!best || best->step != step) remove_folder(fmt::format("{}/checkpoints/step-{}", run_folder, step));
+    if (!best || best->step != step) remove_folder(checkpoint_path(run_folder, step));
 }
 
 }  // namespace grpo::inline GRPO_ABI

@@ -5,11 +5,11 @@
 #include <gnu/libc-version.h>
 
 #include <array>
-#include <charconv>
 #include <filesystem>
 
 #include "base/files.h"
 #include "base/log.h"
+#include "model/run_checkpoint.h"
 #include "train/group_frame.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -138,13 +138,9 @@ void Journal::write(const Rollout& rollout) const {
 void Journal::forget(std::int64_t step) const {
   if (communicator_->rank() != 0 || !fs::is_directory(folder_)) return;
   std::vector<fs::path> covered;
-  for (const auto& entry : fs::directory_iterator(folder_)) {
-    const std::string name = entry.path().filename();
-    std::int64_t first = 0;
-    if (!name.starts_with("step-")) continue;
-    const auto [end, error] = std::from_chars(name.data() + 5, name.data() + name.size(), first);
-    if (error == std::errc() && end == name.data() + name.size() && first <= step) covered.push_back(entry.path());
-  }
+  for (const auto& entry : fs::directory_iterator(folder_))
+    if (const auto first = step_in_name(entry.path().filename()); first && *first <= step)
+      covered.push_back(entry.path());
   for (const fs::path& path : covered) fs::remove(path);
 }
 

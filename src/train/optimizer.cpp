@@ -92,7 +92,6 @@ struct Optimizer::Impl {
   int rank() const { return communicator ? communicator->rank() : 0; }
 
   void reduce(Slot& slot) {
-    if (ranks() == 1) return;
     const float* values = ops::grad_data(*slot.parameter);
     const at::Tensor sum = at::empty({slot.count()}, at::kFloat);
     communicator->reduce_scatter({values, static_cast<std::size_t>(slot.parameter->elements())}, slot.counts,

@@ -21,15 +21,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string checkpoint_name(std::int64_t step) { return fmt::format("checkpoints/step-{}", step); }
-
 constexpr const char* kRecords[] = {"metrics.jsonl", "completions.jsonl"};
 
-// Of a write or a removal that was killed: NAME.partial, NAME.deleted, NAME.new-PROCESS-NUMBER.
+// Of a write or a removal that was killed.
 bool is_left_over(const std::string& name) {
-  if (name.ends_with(".partial") || name.ends_with(".deleted")) return true;
-  const std::size_t mark = name.rfind(".new-");
-  return mark != name.npos && name.find_first_not_of("0123456789-", mark + 5) == name.npos;
+  return name.ends_with(".partial") || name.ends_with(".deleted") || replaced_name(name) != name;
 }
 
 void clear_left_overs(const std::string& folder) {
@@ -104,12 +100,6 @@ void RunFolder::release_lock() {
   std::error_code ignored;
   fs::remove(file("LOCK"), ignored);
   ::close(lock_);
-}
-
-std::string RunFolder::checkpoint(std::int64_t step) const { return file(checkpoint_name(step)); }
-
-std::string RunFolder::checkpoint(const RunConfig& config, std::int64_t step) {
-  return path_of(config) + "/" + checkpoint_name(step);
 }
 
 void RunFolder::truncate_records(std::int64_t step) const {

@@ -24,10 +24,7 @@ class RunFolder {
 
   const std::string& path() const { return path_; }
   std::string file(const std::string& name) const { return path_ + "/" + name; }
-  std::string checkpoint(std::int64_t step) const;
-  // The same without the lock, for ranks that write nothing.
-  static std::string path_of(const RunConfig& config);
-  static std::string checkpoint(const RunConfig& config, std::int64_t step);
+  static std::string path_of(const RunConfig& config);  // without the lock, for ranks that write nothing
   // Drops records of steps after `step`, so that a resumed run writes them anew.
   void truncate_records(std::int64_t step) const;
   void truncate_metrics(std::int64_t step) const;

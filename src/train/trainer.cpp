@@ -14,6 +14,7 @@
 #include "dist/launcher.h"
 #include "metrics/console.h"
 #include "metrics/trace.h"
+#include "model/run_checkpoint.h"
 #include "reward/configured.h"
 #include "train/checkpoint.h"
 #include "train/config_check.h"
@@ -172,12 +173,12 @@ struct Trainer::Impl {
       return;
     }
     folder->sync_records();
+    const std::string path = checkpoint_path(folder->path(), step_count);
     const CheckpointState state{step_count, stage().state(), best, unfinished};
     if (is_there) {
-      update_checkpoint(folder->checkpoint(step_count), state);
+      update_checkpoint(path, state);
     } else {
-      save_checkpoint(folder->checkpoint(step_count), state, policy, tokenizer, optimizer, stage().reference(),
-                      stage().rollout_in_flight());
+      save_checkpoint(path, state, policy, tokenizer, optimizer, stage().reference(), stage().rollout_in_flight());
     }
     tidy();
   }
@@ -194,7 +195,7 @@ struct Trainer::Impl {
     communicator.broadcast(std::as_writable_bytes(std::span(&last, 1)), 0);
     if (last >= 0) {
       LoadedCheckpoint loaded =
-          load_checkpoint(RunFolder::checkpoint(config, last), policy, optimizer, stage().reference());
+          load_checkpoint(checkpoint_path(RunFolder::path_of(config), last), policy, optimizer, stage().reference());
       stage().restore(loaded.state.stage, std::move(loaded.in_flight));
       if (loaded.state.best && loaded.state.best->metric == config.eval.best) best = loaded.state.best;
       unfinished = loaded.state.unfinished;

@@ -180,5 +180,12 @@ TEST(Checksum, KnownAnswers) {
   EXPECT_EQ(checksum_hex("Nobody inspects the spammish repetition"), "fbcea83c8a378bf1");
 }
 
+TEST_F(Files, KnowsWhatAKilledWriteWasToReplace) {
+  EXPECT_EQ(replaced_name("model.safetensors.new-4711-0"), "model.safetensors");
+  EXPECT_EQ(replaced_name("a.new-1-0.new-12-3"), "a.new-1-0");
+  for (const char* other : {"model.safetensors", "", "notes.new-draft", "new-1-0"})
+    EXPECT_EQ(replaced_name(other), other);
+}
+
 }  // namespace
 }  // namespace grpo::inline GRPO_ABI

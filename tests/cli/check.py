@@ -8,10 +8,11 @@ import struct
 import subprocess
 import sys
 
+import tally
+from tally import check
+
 GRPO, TINY = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 MODEL = f"{TINY}/model"
-FAILURES = []
-CHECKS = 0
 
 
 def run(*arguments, rows=(), stdin=None):
@@ -23,14 +24,6 @@ def run(*arguments, rows=(), stdin=None):
 
 def run_text(*arguments):
     return subprocess.run([GRPO, *arguments], capture_output=True, text=True).stdout
-
-
-def check(condition, what):
-    global CHECKS
-    CHECKS += 1
-    if not condition:
-        FAILURES.append(what)
-        print(f"FAILED: {what}")
 
 
 def refused(what, arguments, words, **inputs):
@@ -240,5 +233,4 @@ def bad_input():
 contracts()
 doctor()
 bad_input()
-print(f"{CHECKS - len(FAILURES)} passed, {len(FAILURES)} failed")
-sys.exit(1 if FAILURES else 0)
+sys.exit(tally.finish())

@@ -4,21 +4,17 @@ import os
 import subprocess
 import sys
 
+import tally
+from tally import check
+
 GRPO, TINY = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 KEYS = {"n", "k", "pass@1", "stderr", "pass@k", "cons@k", "mean_length", "truncated"}
-FAILURES = []
 
 
 def evaluate(*options, model="model"):
     arguments = ["evaluate", model, "--data", "held-out.jsonl", "--run", "run.yaml", "-k", "3", "--temperature", "0.5"]
     done = subprocess.run([GRPO, *arguments, *options], capture_output=True, text=True, timeout=300, cwd=TINY)
     return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
-
-
-def check(condition, what):
-    if not condition:
-        FAILURES.append(what)
-        print(f"FAILED: {what}")
 
 
 def write_rows(name, rows):
@@ -72,5 +68,5 @@ check(same["change"] == {"n": len(held_out) - 1, "pass@1": 0.0, "stderr": 0.0, "
 code, result, error = evaluate("--before", "nowhere")
 check(code == 2 and result is None and "nowhere" in error, "before: no such model")
 
-print(f"evaluate: {len(FAILURES)} failed")
-sys.exit(1 if FAILURES else 0)
+print(f"evaluate: {len(tally.failures)} failed")
+sys.exit(1 if tally.failures else 0)

@@ -10,19 +10,11 @@ import subprocess
 import sys
 import time
 
+import tally
+from tally import check
+
 GRPO, TINY = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-PASSED, FAILURES = 0, []
 LONG_ROLLOUTS = ["grpo.steps_per_generation=2", "grpo.num_iterations=2", "grpo.beta=0.05", "grpo.ref_sync_steps=4"]
-
-
-def check(condition, what):
-    global PASSED
-    if condition:
-        PASSED += 1
-    else:
-        FAILURES.append(what)
-        print(f"FAILED: {what}")
-    return condition
 
 
 def start(*arguments):
@@ -278,5 +270,4 @@ for part in (full_disk, unwritable_folder, two_runs, damaged_checkpoint, changed
     begin = time.monotonic()
     part()
     print(f"{part.__name__}: {time.monotonic() - begin:.1f} s", file=sys.stderr)
-print(f"{PASSED} passed, {len(FAILURES)} failed")
-sys.exit(1 if FAILURES else 0)
+sys.exit(tally.finish())

@@ -13,12 +13,14 @@ import subprocess
 import sys
 import time
 
+import tally
+from tally import check
+
 GRPO, TINY = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 KILLS = int(sys.argv[3]) if len(sys.argv) > 3 else 50
 SEED = int(sys.argv[4]) if len(sys.argv) > 4 else 1
 KILLS_PER_RUN = 6
 RANDOM = random.Random(SEED)
-PASSED, FAILURES = 0, []
 
 # A rollout serves four steps and the reference follows after each, so checkpoints meet every state.
 GRPO_RUN = [
@@ -28,15 +30,6 @@ GRPO_RUN = [
 ]
 SFT_RUN = ["kind=sft", "sft.batch_size=4", "keep_checkpoints=2", "max_steps=14"]
 RUNS = {"every step": GRPO_RUN + ["save_every=1"], "every third": GRPO_RUN + ["save_every=3"], "sft": SFT_RUN + ["save_every=2"]}
-
-
-def check(condition, what):
-    global PASSED
-    if condition:
-        PASSED += 1
-    else:
-        FAILURES.append(what)
-        print(f"FAILED: {what}")
 
 
 def start(folder, settings):
@@ -125,7 +118,7 @@ def main():
     check(len(names_in(f"{TINY}/whole every step/checkpoints")) in (2, 3), "two checkpoints are kept, and the best")
 
     kills, moments, run = 0, collections.Counter(), 0
-    while kills < KILLS and len(FAILURES) < 5:
+    while kills < KILLS and len(tally.failures) < 5:
         name = list(RUNS)[(0, 1, 0, 1, 2)[run % 5]]
         folder, killed = f"run-{run}", 0
         while True:
@@ -145,5 +138,4 @@ def main():
 
 
 main()
-print(f"{PASSED} passed, {len(FAILURES)} failed")
-sys.exit(1 if FAILURES else 0)
+sys.exit(tally.finish())

@@ -6,25 +6,14 @@
 Exit code 77, with the reason: this machine cannot run it. Everything runs in a network of its own, because mpirun and
 its ranks listen on all interfaces.
 """
-import fcntl, os, re, shutil, socket, struct, subprocess, sys, time
+import os, re, shutil, subprocess, sys, time
+
+import own_network
 
 
 def skip(reason):
     print(f"skipped: {reason}")
     sys.exit(77)
-
-
-def enter_own_network():
-    """Starts this script again behind a loopback of its own."""
-    if os.environ.get("GRPO_RANKS_INSIDE") != "1":
-        unshare = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-rn"]
-        if not shutil.which("unshare") or subprocess.run(unshare + ["true"], capture_output=True).returncode != 0:
-            skip("unshare -n is not permitted, and mpirun would listen on the network")
-        os.environ["GRPO_RANKS_INSIDE"] = "1"
-        os.execvp("unshare", unshare + [sys.executable] + sys.argv)
-    up, running, set_flags = 0x1, 0x40, 0x8914  # IFF_UP, IFF_RUNNING, SIOCSIFFLAGS
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        fcntl.ioctl(control, set_flags, struct.pack("16sh14x", b"lo", up | running))
 
 
 class Run:
@@ -154,7 +143,8 @@ if not os.path.exists(program):
     skip("this build is without MPI (openmpi-bin and libopenmpi-dev are not installed, or GRPO_MPI=OFF)")
 if not shutil.which("mpirun"):
     skip("mpirun is not installed")
-enter_own_network()
+if reason := own_network.enter():
+    skip(reason)
 os.environ |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "GRPO_MPI_LIBRARY": library}
 tests = [lambda n=n: conforms(n) for n in (1, 2, 4)] + [lambda n=n: failures_reach_all(n) for n in (1, 2, 4)] + [
     an_exception_ends_every_rank_with_its_exit_code, an_exception_that_was_not_told_ends_every_rank,

@@ -12,9 +12,11 @@ import sys
 import tempfile
 import zlib
 
+import tally
+from tally import check
+
 GRPO = os.path.abspath(sys.argv[1])
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-passed = failed = 0
 
 # Moves the pointer over the middle of every chart and says in the document what came of it.
 PROBE = """<script>
@@ -28,13 +30,6 @@ probe.id = 'probe';
 probe.textContent = JSON.stringify({seen, wide: document.documentElement.scrollWidth > innerWidth});
 document.body.append(probe);
 </script></body>"""
-
-
-def check(condition, what):
-    global passed, failed
-    passed, failed = passed + bool(condition), failed + (not condition)
-    if not condition:
-        print(f"FAILED: {what}")
 
 
 def make_run(name, steps, right):
@@ -109,5 +104,4 @@ def main():
 
 with tempfile.TemporaryDirectory() as WORK:
     main()
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed > 0)
+sys.exit(tally.finish())

@@ -11,17 +11,11 @@ import shutil
 import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import tally
+from tally import check
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GRPO, TINY, PLUGIN = (os.path.abspath(path) for path in sys.argv[1:4])
-failures, checks = [], 0
-
-
-def check(holds, what):
-    global checks
-    checks += 1
-    if not holds:
-        failures.append(what)
-        print(f"FAILED: {what}")
 
 
 def read(path):
@@ -124,5 +118,5 @@ def check_tables():
 check_sources()
 check_tables()
 check_runs()
-print(f"documents: {checks - len(failures)} of {checks} statements hold")
-sys.exit(1 if failures else 0)
+print(f"documents: {tally.passed} of {tally.passed + len(tally.failures)} statements hold")
+sys.exit(1 if tally.failures else 0)
