@@ -60,7 +60,7 @@ struct Call {
   const AttentionSequence* sequences;
   void* out;
   float* lse;
-  const PanelKernels& panels;
+  PanelKernels panels;
   const VectorKernels& vectors;
 };
 
@@ -116,15 +116,15 @@ class TileForward {
   }
 
   void scores(const float* keys, std::int64_t rows, std::int64_t count) {
-    call_.panels.f32({.a = q_.get(),
-                      .a_row = head_,
-                      .rows = rows,
-                      .inner = head_,
-                      .b = keys,
-                      .b_panel = kHalfBlock * head_,
-                      .columns = ceil_to(count, kPanel),
-                      .c = scores_.get(),
-                      .c_row = kBlock});
+    call_.panels.f32.run({.a = q_.get(),
+                          .a_row = head_,
+                          .rows = rows,
+                          .inner = head_,
+                          .b = keys,
+                          .b_panel = kHalfBlock * head_,
+                          .columns = ceil_to(count, kPanel),
+                          .c = scores_.get(),
+                          .c_row = kBlock});
   }
 
   // Softmax and output of rows [row, row + rows) over the first `count` positions of a block.
@@ -138,16 +138,16 @@ class TileForward {
                                   .sum = &sum_[row],
                                   .out = first_block ? nullptr : out,
                                   .head = head_});
-    call_.panels.f32({.a = &scores_[row * kBlock],
-                      .a_row = kBlock,
-                      .rows = rows,
-                      .inner = count,
-                      .b = keys + kBlock * head_,
-                      .b_panel = kBlock * kPanel,
-                      .columns = head_,
-                      .c = out,
-                      .c_row = head_,
-                      .accumulate = !first_block});
+    call_.panels.f32.run({.a = &scores_[row * kBlock],
+                          .a_row = kBlock,
+                          .rows = rows,
+                          .inner = count,
+                          .b = keys + kBlock * head_,
+                          .b_panel = kBlock * kPanel,
+                          .columns = head_,
+                          .c = out,
+                          .c_row = head_,
+                          .accumulate = !first_block});
   }
 
   void write(const AttentionTile& tile, std::int64_t kv_head) {

@@ -33,7 +33,7 @@ int pairs_panels(std::int64_t rows) { return max_panels(bf16{}, static_cast<int>
 }  // namespace
 
 extern const PanelKernels panel_avx2;
-const PanelKernels panel_avx2 = {
-    product<kMaxRows, float>, product<kMaxPairRows, bf16>, kMaxRows, kMaxPairRows, f32_panels, pairs_panels};
+const PanelKernels panel_avx2 = {{product<kMaxRows, float>, kMaxRows, kMaxRows, f32_panels},
+                                 {product<kMaxPairRows, bf16>, kMaxPairRows, 2 * kMaxPairRows, pairs_panels}};
 
 }  // namespace grpo::kernels

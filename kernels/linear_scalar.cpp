@@ -1,4 +1,6 @@
 // The reference: plain loops that spell out the order of summation.
+#include <xmmintrin.h>
+
 #include <cmath>
 
 #include "kernels/panel_tables.h"
@@ -27,6 +29,8 @@ void product_f32(const PanelProduct<float>& g) {
 }
 
 void product_pairs(const PanelProduct<bf16>& g) {
+  const unsigned int mode = _mm_getcsr();
+  _mm_setcsr(mode | kFlushSubnormals);
   for (std::int64_t p = 0; p * kPanel < g.columns; ++p) {
     const bf16* b = g.b + p * g.b_panel;
     for (std::int64_t r = 0; r < g.rows; ++r) {
@@ -47,6 +51,7 @@ void product_pairs(const PanelProduct<bf16>& g) {
       }
     }
   }
+  _mm_setcsr(mode);
 }
 
 int one_panel(std::int64_t) { return 1; }
@@ -54,6 +59,6 @@ int one_panel(std::int64_t) { return 1; }
 }  // namespace
 
 extern const PanelKernels panel_scalar;
-const PanelKernels panel_scalar = {product_f32, product_pairs, 4, 4, one_panel, one_panel};
+const PanelKernels panel_scalar = {{product_f32, 4, 4, one_panel}, {product_pairs, 4, 4, one_panel}};
 
 }  // namespace grpo::kernels

@@ -56,13 +56,13 @@ void force_isa(const std::string& isa) {
     chosen_isa() = kernels::best_isa();
     return;
   }
-  for (const kernels::Isa candidate : {kernels::Isa::Scalar, kernels::Isa::Avx2, kernels::Isa::Avx512}) {
+  for (const kernels::Isa candidate : kernels::kIsas) {
     if (isa != kernels::name(candidate)) continue;
     GRPO_CHECK(kernels::isa_runs(candidate), "[force_isa] isa: this CPU does not run " + isa);
     chosen_isa() = candidate;
     return;
   }
-  throw Error("[force_isa] isa: expected scalar, avx2, avx512 or nothing, got \"" + isa + "\"");
+  throw Error("[force_isa] isa: expected scalar, avx2, avx512, avx512bf16, amx or nothing, got \"" + isa + "\"");
 }
 
 }  // namespace grpo::inline GRPO_ABI

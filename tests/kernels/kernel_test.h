@@ -26,7 +26,7 @@ inline Team thread_team(int size) {
 
 inline std::vector<Isa> isas_here() {
   std::vector<Isa> found;
-  for (const Isa isa : {Isa::Scalar, Isa::Avx2, Isa::Avx512}) {
+  for (const Isa isa : kIsas) {
     if (isa_runs(isa)) found.push_back(isa);
   }
   return found;
