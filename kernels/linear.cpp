@@ -59,16 +59,16 @@ Matrix<T> part(const void* base, std::int64_t stride, std::int64_t row, std::int
 using blocks::padded;
 
 // Cuts `num` rows of A evenly into tiles and copies each to scratch in `form`: copy_tile(first row, rows, to). The
-// tiles follow each other; the result is the units from one to the next.
+// tiles follow each other; the result is the units from one to the next. `copied`: scratch holds them already.
 template <class B, class CopyTile>
 std::int64_t copy_tiles(std::int64_t num, std::int64_t tiles, std::int64_t inner, std::int64_t pad, PairForm form,
-                        PanelProduct<B>& product, const CopyTile& copy_tile) {
+                        bool copied, PanelProduct<B>& product, const CopyTile& copy_tile) {
   const std::int64_t units = form == PairForm::Fp32 ? inner * pad : inner / 2 * pad;
   float* to = scratch(Slot::A, tiles * units);
   product.a = to;
   product.a_row = form == PairForm::Rows ? inner / 2 : 1;
   product.a_k = form == PairForm::Rows ? 1 : pad;
-  for (std::int64_t t = 0; t < tiles; ++t) {
+  for (std::int64_t t = 0; t < tiles && !copied; ++t) {
     const std::int64_t at = num * t / tiles;
     copy_tile(at, num * (t + 1) / tiles - at, to + t * units);
   }
@@ -78,9 +78,9 @@ std::int64_t copy_tiles(std::int64_t num, std::int64_t tiles, std::int64_t inner
 // A's rows are rows of x, or (columns) columns of it. `available` columns may be read from the first on.
 template <class B, class T>
 std::int64_t copy_rows(Matrix<T> x, std::int64_t num, std::int64_t tiles, std::int64_t count, std::int64_t pad,
-                       PairForm form, PanelProduct<B>& product) {
+                       PairForm form, PanelProduct<B>& product, bool copied = false) {
   const std::int64_t inner = padded<B>(count);
-  return copy_tiles(num, tiles, inner, pad, form, product, [&](std::int64_t at, std::int64_t rows, float* to) {
+  return copy_tiles(num, tiles, inner, pad, form, copied, product, [&](std::int64_t at, std::int64_t rows, float* to) {
     const Matrix<T> tile{x.at + at * x.stride, x.stride};
     if constexpr (sizeof(T) == sizeof(bf16)) {
       if (form == PairForm::Words) return blocks::words_of_rows(tile, rows, count, inner, pad, to);
@@ -93,16 +93,17 @@ template <class B, class T>
 std::int64_t copy_columns(Matrix<T> x, std::int64_t available, std::int64_t num, std::int64_t tiles, std::int64_t count,
                           std::int64_t pad, PairForm form, PanelProduct<B>& product) {
   const std::int64_t inner = padded<B>(count);
-  return copy_tiles(num, tiles, inner, pad, form, product, [&](std::int64_t at, std::int64_t columns, float* to) {
-    const Matrix<T> tile{x.at + at, x.stride};
-    if constexpr (sizeof(T) == sizeof(bf16)) {
-      if (form == PairForm::Words)
-        return blocks::words_of_columns(tile, columns, available - at, count, inner, pad, to);
-      if (form == PairForm::Rows) return blocks::rows_of_columns(tile, columns, count, inner, to);
-    }
-    blocks::tile_of_columns(tile, columns, available - at, count, pad, to);
-    std::fill(to + count * pad, to + inner * pad, 0.0f);
-  });
+  return copy_tiles(num, tiles, inner, pad, form, false, product,
+                    [&](std::int64_t at, std::int64_t columns, float* to) {
+                      const Matrix<T> tile{x.at + at, x.stride};
+                      if constexpr (sizeof(T) == sizeof(bf16)) {
+                        if (form == PairForm::Words)
+                          return blocks::words_of_columns(tile, columns, available - at, count, inner, pad, to);
+                        if (form == PairForm::Rows) return blocks::rows_of_columns(tile, columns, count, inner, to);
+                      }
+                      blocks::tile_of_columns(tile, columns, available - at, count, pad, to);
+                      std::fill(to + count * pad, to + inner * pad, 0.0f);
+                    });
 }
 
 // Panels of B in scratch, in the product's element: copy_panel(panel, to).
@@ -125,12 +126,13 @@ Target row_major_target(void* c, std::int64_t stride, const Block& block, bool a
   return {static_cast<float*>(c) + block.row * stride + block.column, stride, kPanel, accumulate};
 }
 
-// y = x W^T: A is x, B the packed weight where it stands.
+// y = x W^T: A is x, B the packed weight where it stands. `copied`: scratch still holds the copy of the same x.
 template <class T>
 struct Forward {
   using Element = T;
   static constexpr bool kInPlace = true;
   const LinearArgs& args;
+  bool copied = false;
   std::int64_t rows = args.rows, columns = args.last - args.first, inner = args.in;
   bool staged = args.y_type == Type::BF16;
 
@@ -143,7 +145,7 @@ struct Forward {
         return 0;
       }
     }
-    return copy_rows(x, num, tiles, count, pad, form, product);
+    return copy_rows(x, num, tiles, count, pad, form, product, copied);
   }
 
   const T* panels(std::int64_t first, std::int64_t, std::int64_t k, std::int64_t, std::int64_t& stride) const {
@@ -287,7 +289,28 @@ void add_column_sums(const LinearWeightGradArgs& args, const Team& team) {
   });
 }
 
+template <class T>
+void each_of(const LinearArgs* args, int count, Isa isa) {
+  const PanelKernel<T> kernel = blocks::panel_kernel(panel_kernels(isa), T{});
+  bool copied = false;
+  for (int i = 0; i < count; ++i) {
+    const Block all{0, args[i].rows, 0, args[i].last - args[i].first};
+    if (all.rows <= 0 || all.columns <= 0) continue;
+    multiply_area(Forward<T>{args[i], copied}, kernel, all);
+    copied = blocks::few_rows(kernel, all.rows);
+  }
+}
+
 }  // namespace
+
+void linear_each(const LinearArgs* args, int count, Isa isa) {
+  if (count == 0) return;
+  if (args[0].type == Type::F32) {
+    each_of<float>(args, count, isa);
+  } else {
+    each_of<bf16>(args, count, isa);
+  }
+}
 
 void linear(const LinearArgs& args, Isa isa, const Team& team) {
   if (args.type == Type::F32) {

@@ -51,6 +51,8 @@ struct LinearArgs {
 };
 // y = x W^T + bias. `isa` must run on this CPU (here and below).
 void linear(const LinearArgs& args, Isa isa, const Team& team);
+// Several products of one x on the calling thread: `args` agree in type, x, rows, in and x_stride.
+void linear_each(const LinearArgs* args, int count, Isa isa);
 
 struct LinearInputGradArgs {
   Type dy_type = Type::F32;

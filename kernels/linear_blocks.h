@@ -92,13 +92,18 @@ void multiply_panels(const Source& source, const PanelKernel<typename Source::El
   }
 }
 
+// Few rows read panels that stand in memory from end to end, after one copy of A.
+template <class B>
+bool few_rows(const PanelKernel<B>& kernel, std::int64_t rows) {
+  return rows <= std::min<std::int64_t>(2 * kernel.unit_rows, kTileRows);
+}
+
 // The rectangle `area` of C by one thread.
 template <class Source>
 void multiply_area(const Source& source, const PanelKernel<typename Source::Element>& kernel, const Block& area) {
-  // Few rows read panels that stand in memory from end to end.
-  const bool few_rows = Source::kInPlace && area.rows <= 2 * kernel.unit_rows;
-  const std::int64_t block_columns = few_rows ? area.columns : kBlockColumns;
-  const std::int64_t runs = few_rows ? 1 : std::max<std::int64_t>(1, ceil_div(source.inner, kInner));
+  const bool few = Source::kInPlace && few_rows(kernel, area.rows);
+  const std::int64_t block_columns = few ? area.columns : kBlockColumns;
+  const std::int64_t runs = few ? 1 : std::max<std::int64_t>(1, ceil_div(source.inner, kInner));
   const std::int64_t run = ceil_to(ceil_div(source.inner, runs), 32);  // whole blocks of either packed order
   for (std::int64_t row = 0; row < area.rows; row += kBlockRows) {
     for (std::int64_t column = 0; column < area.columns; column += block_columns) {

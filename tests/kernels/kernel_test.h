@@ -17,9 +17,15 @@ namespace grpo::kernels {
 
 // Every task in a thread of its own.
 inline Team thread_team(int size) {
-  return {size, [](int num_tasks, void (*task)(void*, int), void* arg) {
+  return {size,
+          [](int num_tasks, void (*task)(void*, int), void* arg) {
             std::vector<std::thread> threads;
             for (int i = 0; i < num_tasks; ++i) threads.emplace_back(task, arg, i);
+            for (std::thread& thread : threads) thread.join();
+          },
+          [](int count, void (*body)(void*, int, int), void* arg) {
+            std::vector<std::thread> threads;
+            for (int i = 0; i < count; ++i) threads.emplace_back(body, arg, i, count);
             for (std::thread& thread : threads) thread.join();
           }};
 }
