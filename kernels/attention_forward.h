@@ -52,8 +52,7 @@ class AttentionWorker {
         out_(float_scratch(most_ * head_)),
         scores_(float_scratch(most_ * kBlock)),
         max_(float_scratch(most_)),
-        sum_(float_scratch(most_)),
-        block_(float_scratch(call.shape.type == Type::BF16 ? 2 * kBlock * head_ : 0)) {}
+        sum_(float_scratch(most_)) {}
 
   // Units are numbered head by head, so that bundles of one prompt find its blocks in the cache.
   void run(const AttentionPlan& plan, std::int64_t unit) {
@@ -70,7 +69,7 @@ class AttentionWorker {
     std::fill_n(max_.get(), rows, -std::numeric_limits<float>::infinity());
     std::fill_n(sum_.get(), rows, 0.0f);
     for (std::int64_t b = 0; b < bundle.shared; ++b) {
-      const float* keys = block(tiles[0].sequence, b, kv_head);
+      const void* keys = block(tiles[0].sequence, b, kv_head);
       scores(keys, 0, rows, kBlock);
       take(keys, 0, rows, kBlock, b == 0);
     }
@@ -84,13 +83,13 @@ class AttentionWorker {
   void finish(const AttentionTile& tile, std::int64_t kv_head, std::int64_t b, std::int64_t row) {
     const std::int64_t rows = tile.rows * group_, last = tile.block();
     for (; b < last; ++b) {
-      const float* keys = block(tile.sequence, b, kv_head);
+      const void* keys = block(tile.sequence, b, kv_head);
       scores(keys, row, rows, kBlock);
       take(keys, row, rows, kBlock, b == 0);
     }
     // In the last block each row sees as many positions as stand up to its own.
     const std::int64_t first = tile.position % kBlock;
-    const float* keys = block(tile.sequence, last, kv_head);
+    const void* keys = block(tile.sequence, last, kv_head);
     scores(keys, row, rows, first + tile.rows);
     for (std::int64_t t = 0; t < tile.rows; ++t) take(keys, row + t * group_, group_, first + t + 1, last == 0);
     write(tile, kv_head, row);
@@ -100,29 +99,44 @@ class AttentionWorker {
     return ((tile.row + t) * call_.shape.query_heads + kv_head * group_) * head_;
   }
 
-  // Keys of a block, its values behind them, as floats.
-  const float* block(std::int32_t sequence, std::int64_t b, std::int64_t kv_head) {
-    const std::int64_t at =
-        call_.sequences[sequence].blocks[b] * call_.shape.block_elements() + kv_head * 2 * kBlock * head_;
-    if (call_.shape.type == Type::F32) return static_cast<const float*>(call_.store) + at;
-    type_.widen(element(call_.shape.type, call_.store, at), 2 * kBlock * head_, block_.get());
-    return block_.get();
+  // Keys of a block, its values behind them.
+  const void* block(std::int32_t sequence, std::int64_t b, std::int64_t kv_head) {
+    return element(call_.shape.type, call_.store,
+                   call_.sequences[sequence].blocks[b] * call_.shape.block_elements() + kv_head * 2 * kBlock * head_);
   }
 
-  void scores(const float* keys, std::int64_t row, std::int64_t rows, std::int64_t count) {
-    call_.panels.f32.run({.a = &q_[row * head_],
-                          .a_row = head_,
-                          .rows = rows,
-                          .inner = head_,
-                          .b = keys,
-                          .b_panel = kHalfBlock * head_,
-                          .columns = ceil_to(count, kPanel),
-                          .c = &scores_[row * kBlock],
-                          .c_row = kBlock});
+  // A product with keys or values, `from` elements into a block.
+  void multiply(const void* block, std::int64_t from, PanelProduct<float> product) const {
+    if (call_.shape.type == Type::F32) {
+      product.b = static_cast<const float*>(block) + from;
+      return call_.panels.f32.run(product);
+    }
+    call_.panels.halves.run({.a = product.a,
+                             .a_row = product.a_row,
+                             .rows = product.rows,
+                             .inner = product.inner,
+                             .b = static_cast<const PlainHalf*>(block) + from,
+                             .b_panel = product.b_panel,
+                             .columns = product.columns,
+                             .c = product.c,
+                             .c_row = product.c_row,
+                             .accumulate = product.accumulate});
+  }
+
+  void scores(const void* keys, std::int64_t row, std::int64_t rows, std::int64_t count) {
+    multiply(keys, 0,
+             {.a = &q_[row * head_],
+              .a_row = head_,
+              .rows = rows,
+              .inner = head_,
+              .b_panel = kHalfBlock * head_,
+              .columns = ceil_to(count, kPanel),
+              .c = &scores_[row * kBlock],
+              .c_row = kBlock});
   }
 
   // Softmax and output of rows [row, row + rows) over the first `count` positions of a block.
-  void take(const float* keys, std::int64_t row, std::int64_t rows, std::int64_t count, bool first_block) {
+  void take(const void* keys, std::int64_t row, std::int64_t rows, std::int64_t count, bool first_block) {
     float* out = &out_[row * head_];
     call_.vectors->attention_rows({.scores = &scores_[row * kBlock],
                                    .rows = rows,
@@ -132,16 +146,16 @@ class AttentionWorker {
                                    .sum = &sum_[row],
                                    .out = first_block ? nullptr : out,
                                    .head = head_});
-    call_.panels.f32.run({.a = &scores_[row * kBlock],
-                          .a_row = kBlock,
-                          .rows = rows,
-                          .inner = count,
-                          .b = keys + kBlock * head_,
-                          .b_panel = kBlock * kPanel,
-                          .columns = head_,
-                          .c = out,
-                          .c_row = head_,
-                          .accumulate = !first_block});
+    multiply(keys, kBlock * head_,
+             {.a = &scores_[row * kBlock],
+              .a_row = kBlock,
+              .rows = rows,
+              .inner = count,
+              .b_panel = kBlock * kPanel,
+              .columns = head_,
+              .c = out,
+              .c_row = head_,
+              .accumulate = !first_block});
   }
 
   void write(const AttentionTile& tile, std::int64_t kv_head, std::int64_t row) {
@@ -162,7 +176,7 @@ class AttentionWorker {
   const AttentionCall& call_;
   const VectorTypeKernels& type_;
   const std::int64_t head_, group_, most_;
-  std::unique_ptr<float[]> q_, out_, scores_, max_, sum_, block_;
+  std::unique_ptr<float[]> q_, out_, scores_, max_, sum_;
 };
 
 }  // namespace grpo::kernels

@@ -78,9 +78,9 @@ const char* name(Isa isa) {
 PanelKernels panel_kernels(Isa isa) {
   switch (isa) {
     case Isa::Amx:
-      return {panel_avx512.f32, pairs_amx};
+      return {panel_avx512.f32, panel_avx512.halves, pairs_amx};
     case Isa::Avx512Bf16:
-      return {panel_avx512.f32, pairs_avx512bf16};
+      return {panel_avx512.f32, panel_avx512.halves, pairs_avx512bf16};
     case Isa::Avx512:
       return panel_avx512;
     case Isa::Avx2:

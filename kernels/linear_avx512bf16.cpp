@@ -16,13 +16,19 @@ namespace {
 constexpr int kPairBlock = 32, kSteps = kPairBlock / 4;  // instructions of one chain
 constexpr int kMaxRows = 7;                              // x 2 panels x 2 chains = 28 of the 32 registers
 constexpr std::int64_t kMostRows = 126;                  // whose words and sums stay in the cache beside the panels
-constexpr std::int64_t kPrefetchLines = 24;              // ahead in each panel
+constexpr int kMostPanels = 4;
+constexpr std::int64_t kPrefetchLines = 24;  // ahead in each panel
 
 constexpr int max_panels(int rows) { return rows <= 3 ? 4 : rows == 4 ? 3 : 2; }
 
 // One block of a panel: the even chain's lines, then the odd chain's.
 struct alignas(64) Lines {
   __m512i even[kSteps], odd[kSteps];
+};
+
+// A row's sums, which wait in the nearest cache from block to block.
+struct alignas(64) Sums {
+  float panel[kMostPanels][kPanel];
 };
 
 void pair_up(const bf16* b, Lines& lines) {
@@ -36,15 +42,9 @@ void pair_up(const bf16* b, Lines& lines) {
   }
 }
 
-struct Sums {
-  float* c;
-  std::int64_t row, panel;  // strides
-  bool from_zero;
-};
-
-// c[r][p] += even chain + odd chain, over one block.
+// sums[r][p] += even chain + odd chain, over one block.
 template <int R, int P>
-void chains(const float* a, std::int64_t a_step, const Lines* lines, const Sums& sums) {
+void chains(const float* a, std::int64_t a_step, const Lines* lines, Sums* sums) {
   __m512 even[R][P], odd[R][P];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -72,14 +72,13 @@ void chains(const float* a, std::int64_t a_step, const Lines* lines, const Sums&
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
-      float* to = sums.c + r * sums.row + p * sums.panel;
-      const __m512 start = sums.from_zero ? _mm512_setzero_ps() : _mm512_loadu_ps(to);
-      _mm512_storeu_ps(to, _mm512_add_ps(start, _mm512_add_ps(even[r][p], odd[r][p])));
+      float* sum = sums[r].panel[p];
+      _mm512_store_ps(sum, _mm512_add_ps(_mm512_load_ps(sum), _mm512_add_ps(even[r][p], odd[r][p])));
     }
 }
 
 template <int R, int P>
-void chains_of_panels(int panels, const float* a, std::int64_t a_step, const Lines* lines, const Sums& sums) {
+void chains_of_panels(int panels, const float* a, std::int64_t a_step, const Lines* lines, Sums* sums) {
   if (panels == P) {
     chains<R, P>(a, a_step, lines, sums);
   } else if constexpr (P > 1) {
@@ -88,7 +87,7 @@ void chains_of_panels(int panels, const float* a, std::int64_t a_step, const Lin
 }
 
 template <int R>
-void chains_of(int rows, int panels, const float* a, std::int64_t a_step, const Lines* lines, const Sums& sums) {
+void chains_of(int rows, int panels, const float* a, std::int64_t a_step, const Lines* lines, Sums* sums) {
   if (rows == R) {
     chains_of_panels<R, max_panels(R)>(panels, a, a_step, lines, sums);
   } else if constexpr (R > 1) {
@@ -101,18 +100,35 @@ int panels_of(std::int64_t rows) {
   return max_panels(static_cast<int>((rows + tiles - 1) / tiles));
 }
 
-// All rows over `panels` panels: each block of weights is read once and serves every row.
-void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, std::int64_t c_row) {
+// Those of panel p that are among `width` columns.
+__mmask16 columns(std::int64_t width, int p) {
+  const std::int64_t left = width - p * kPanel;
+  return static_cast<__mmask16>(left >= kPanel ? 0xffff : (1 << left) - 1);
+}
+
+// All rows over up to kMostPanels panels: each block of weights is read once and serves every row. `width`: columns of
+// c.
+void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, std::int64_t width) {
   const std::int64_t tiles = (g.rows + kMaxRows - 1) / kMaxRows;
-  Lines lines[4];
+  Lines lines[kMostPanels];
+  Sums sums[kMostRows];  // apart from c, whose rows may compete for the same places of the cache
+  for (std::int64_t r = 0; r < g.rows; ++r) {
+    for (int p = 0; p < panels; ++p) {
+      const float* from = c + r * g.c_row + p * g.c_panel;
+      _mm512_store_ps(sums[r].panel[p],
+                      g.accumulate ? _mm512_maskz_loadu_ps(columns(width, p), from) : _mm512_setzero_ps());
+    }
+  }
   for (std::int64_t k = 0; k < g.inner; k += kPairBlock) {
     for (int p = 0; p < panels; ++p) pair_up(b + p * g.b_panel + k * kPanel, lines[p]);
     for (std::int64_t t = 0; t < tiles; ++t) {
       const std::int64_t row = g.rows * t / tiles, rows = g.rows * (t + 1) / tiles - row;
-      chains_of<kMaxRows>(static_cast<int>(rows), panels, g.a + k / 2 * g.a_k + row * g.a_row, g.a_k, lines,
-                          {c + row * c_row, c_row, g.c_panel, k == 0 && !g.accumulate});
+      chains_of<kMaxRows>(static_cast<int>(rows), panels, g.a + k / 2 * g.a_k + row, g.a_k, lines, sums + row);
     }
   }
+  for (std::int64_t r = 0; r < g.rows; ++r)
+    for (int p = 0; p < panels; ++p)
+      _mm512_mask_storeu_ps(c + r * g.c_row + p * g.c_panel, columns(width, p), _mm512_load_ps(sums[r].panel[p]));
 }
 
 void product(const PanelProduct<bf16>& g) {
@@ -120,19 +136,10 @@ void product(const PanelProduct<bf16>& g) {
   const unsigned int mode = _mm_getcsr();
   _mm_setcsr(mode | kFlushSubnormals);
   const int group = panels_of(g.rows);
-  const std::int64_t whole = g.columns / kPanel, rest = g.columns % kPanel;
-  for (std::int64_t p = 0; p < whole; p += group) {
-    const int panels = static_cast<int>(whole - p < group ? whole - p : group);
-    rows_of(g, g.b + p * g.b_panel, panels, g.c + p * g.c_panel, g.c_row);
-  }
-  if (rest > 0) {  // through a buffer, so that c is touched in its own columns only
-    float buffer[kMostRows * kPanel] = {};
-    float* c = g.c + whole * g.c_panel;
-    for (std::int64_t r = 0; g.accumulate && r < g.rows; ++r)
-      for (std::int64_t j = 0; j < rest; ++j) buffer[r * kPanel + j] = c[r * g.c_row + j];
-    rows_of(g, g.b + whole * g.b_panel, 1, buffer, kPanel);
-    for (std::int64_t r = 0; r < g.rows; ++r)
-      for (std::int64_t j = 0; j < rest; ++j) c[r * g.c_row + j] = buffer[r * kPanel + j];
+  for (std::int64_t column = 0; column < g.columns; column += group * kPanel) {
+    const std::int64_t p = column / kPanel, left = g.columns - column;
+    const std::int64_t width = left < group * kPanel ? left : group * kPanel;
+    rows_of(g, g.b + p * g.b_panel, static_cast<int>((width + kPanel - 1) / kPanel), g.c + p * g.c_panel, width);
   }
   _mm_setcsr(mode);
 }

@@ -1,12 +1,12 @@
 // The register-blocked products under the linear and attention kernels: C (+)= A B with B in panels of 16 columns.
 //
 //   A(r, k)          = a[r * a_row + k * a_k]                 any strides
-//   B(k, 16 p + j)   = b[p * b_panel + 16 k + j]              float
+//   B(k, 16 p + j)   = b[p * b_panel + 16 k + j]              float and PlainHalf
 //                      b[p * b_panel + 32 (k/2) + 2 j + k%2]  bf16
 //   C(r, 16 p + j)   = c[r * c_row + p * c_panel + j]
 //
 // Order of summation of every C(r, n), whatever the other sizes and the instruction set: the order of kernels/linear.h,
-// that is one FMA chain over k ascending (float), or per 32 k an even and an odd chain (bf16).
+// that is one FMA chain over k ascending (float, PlainHalf), or per 32 k an even and an odd chain (bf16).
 #pragma once
 
 #include <cstdint>
@@ -48,6 +48,7 @@ struct PanelKernel {
 
 struct PanelKernels {
   PanelKernel<float> f32;
+  PanelKernel<PlainHalf> halves;
   PanelKernel<bf16> pairs;
 };
 
