@@ -1,8 +1,6 @@
 // The caller's thread team, handed in as one function so that kernels/ knows no thread library.
 #pragma once
 
-#include <sched.h>
-
 #include <atomic>
 #include <cstdint>
 
@@ -53,32 +51,31 @@ struct Team {
   }
 };
 
-// Where threads that run side by side wait for each other. They spin; one that waits for long lets others run, in case
-// the thread it waits for has no core.
+// Where threads that run side by side wait for each other. They spin for some milliseconds, for a sleeper comes late to
+// the next barrier too; then they sleep, since the thread that they wait for may need their core.
 class Barrier {
  public:
   // For all `count` threads of a region.
   void wait(int count) {
     if (count == 1) return;
-    const std::uint32_t round = round_.load(std::memory_order_acquire);
+    const int round = round_.load(std::memory_order_acquire);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) == count - 1) {
       arrived_.store(0, std::memory_order_relaxed);
       round_.store(round + 1, std::memory_order_release);
+      round_.notify_all();
       return;
     }
-    for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
-      if (spins < kSpins) {
-        __builtin_ia32_pause();
-      } else {
-        sched_yield();
-      }
+    for (int spins = 0; spins < kSpins; ++spins) {
+      if (round_.load(std::memory_order_acquire) != round) return;
+      __builtin_ia32_pause();
     }
+    round_.wait(round, std::memory_order_acquire);
   }
 
  private:
-  static constexpr int kSpins = 4096;
+  static constexpr int kSpins = 200000;
   alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<std::uint32_t> round_{0};
+  alignas(64) std::atomic<int> round_{0};
 };
 
 }  // namespace grpo::kernels
