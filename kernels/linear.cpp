@@ -1,5 +1,7 @@
 #include "kernels/linear.h"
 
+#include <xmmintrin.h>
+
 #include <algorithm>
 #include <new>
 #include <type_traits>
@@ -254,25 +256,33 @@ struct WeightGrad {
     }
     Target target = staged_target(block);
     target.accumulate = true;
-    move(block, target, [](float& grad, float& sum) { sum = grad; });
+    move(block, target, false);
     return target;
   }
 
   void store(const Block& block, const Target& target) const {
-    if (staged) move(block, target, [](float& grad, float& sum) { grad = sum; });
+    if (staged) move(block, target, true);
   }
 
-  // assign(element of the gradient, its sum) for the whole block; row k of a panel is every other float of a row pair.
-  template <class Assign>
-  void move(const Block& block, const Target& target, Assign assign) const {
+  // The block of the gradient to its sums, or back. Rows k and k + 1 of a panel (k even) alternate in the gradient.
+  void move(const Block& block, const Target& target, bool back) const {
     for (std::int64_t column = 0; column < block.columns; column += kPanel) {
-      float* panel = grad_panel(block.column + column);
-      const std::int64_t width = std::min(kPanel, block.columns - column);
-      for (std::int64_t r = 0; r < block.rows; ++r) {
-        const std::int64_t k = block.row + r;
-        float* pairs = panel + 2 * kPanel * (k / 2) + k % 2;
-        float* sums = target.c + r * target.c_row + column;
-        for (std::int64_t j = 0; j < width; ++j) assign(pairs[2 * j], sums[j]);
+      float* pairs = grad_panel(block.column + column) + kPanel * block.row;
+      float* sums = target.c + column;
+      for (std::int64_t r = 0; r < block.rows; r += 2, pairs += 2 * kPanel, sums += 2 * target.c_row) {
+        float* second = r + 1 < block.rows ? sums + target.c_row : nullptr;
+        if (second == nullptr) {
+          for (std::int64_t j = 0; j < kPanel; ++j) (back ? pairs[2 * j] : sums[j]) = back ? sums[j] : pairs[2 * j];
+          continue;
+        }
+        for (std::int64_t j = 0; j < kPanel; j += 4) {
+          const __m128 a = _mm_loadu_ps(back ? sums + j : pairs + 2 * j);
+          const __m128 b = _mm_loadu_ps(back ? second + j : pairs + 2 * j + 4);
+          _mm_storeu_ps(back ? pairs + 2 * j : sums + j,
+                        back ? _mm_unpacklo_ps(a, b) : _mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)));
+          _mm_storeu_ps(back ? pairs + 2 * j + 4 : second + j,
+                        back ? _mm_unpackhi_ps(a, b) : _mm_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
+        }
       }
     }
   }

@@ -16,16 +16,11 @@ namespace {
 constexpr int kPairBlock = 32, kSteps = kPairBlock / 4;  // instructions of one chain
 constexpr int kMaxRows = 7;                              // x 2 panels x 2 chains = 28 of the 32 registers
 constexpr std::int64_t kMostRows = 126;                  // whose words and sums stay in the cache beside the panels
-constexpr int kMostPanels = 4;
+constexpr int kMostPanels = 4;                           // of tiles of few rows
 constexpr int kDirectRows = 4;
 constexpr std::int64_t kPrefetchLines = 48;  // ahead in each panel
 
 constexpr int max_panels(int rows) { return rows <= 3 ? 4 : rows == 4 ? 3 : 2; }
-
-// A row's sums, which wait in the nearest cache from block to block.
-struct alignas(64) Sums {
-  float panel[kMostPanels][kPanel];
-};
 
 // Four k of a panel as the pairs of both chains.
 struct Pairs {
@@ -40,14 +35,10 @@ Pairs pairs_at(const bf16* b) {
           _mm512_mask_mov_epi16(_mm512_srli_epi32(second, 16), 0xaaaaaaaau, first)};
 }
 
-// One block of the panels in pairs.
-struct alignas(64) Lines {
-  Pairs step[kSteps][kMostPanels];
-};
-
-void pair_up(const bf16* b, std::int64_t b_panel, int panels, Lines& lines) {
+// One block of some panels in pairs: [step][panel].
+void pair_up(const bf16* b, std::int64_t b_panel, int panels, Pairs* lines) {
   for (int s = 0; s < kSteps; ++s)
-    for (int p = 0; p < panels; ++p) lines.step[s][p] = pairs_at(b + p * b_panel + s * 4 * kPanel);
+    for (int p = 0; p < panels; ++p) *lines++ = pairs_at(b + p * b_panel + s * 4 * kPanel);
 }
 
 __m512 add_pairs(__m512 sum, __m512i b, float a) {
@@ -60,14 +51,14 @@ __m512 add_pairs(__m512 sum, __m512i b, float a) {
 struct Source {
   const bf16* b = nullptr;
   std::int64_t panel = 0;  // stride
-  const Lines* lines = nullptr;
-  Lines* next = nullptr;
+  const Pairs* lines = nullptr;
+  Pairs* next = nullptr;
 };
 enum class Mode { Direct, Lines, LinesAndNext };
 
-// sums[r][p] += even chain + odd chain, over one block of k.
+// sums[r][p] += even chain + odd chain, over one block of k; sums are [R][P][16], which wait in the nearest cache.
 template <int R, int P, Mode M>
-void chains(const float* a, std::int64_t a_step, Source from, Sums* sums) {
+void chains(const float* a, std::int64_t a_step, Source from, float* sums) {
   __m512 even[R][P], odd[R][P];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -85,10 +76,10 @@ void chains(const float* a, std::int64_t a_step, Source from, Sums* sums) {
         }
       }
     } else {
-      const Pairs* pairs = from.lines->step[s];
+      const Pairs* pairs = from.lines + s * P;
       if constexpr (M == Mode::LinesAndNext) {
 #pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) from.next->step[s][p] = pairs_at(from.b + p * from.panel + kPairBlock * kPanel);
+        for (int p = 0; p < P; ++p) from.next[s * P + p] = pairs_at(from.b + p * from.panel + kPairBlock * kPanel);
       }
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r)
@@ -104,13 +95,13 @@ void chains(const float* a, std::int64_t a_step, Source from, Sums* sums) {
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
-      float* sum = sums[r].panel[p];
+      float* sum = sums + (r * P + p) * kPanel;
       _mm512_store_ps(sum, _mm512_add_ps(_mm512_load_ps(sum), _mm512_add_ps(even[r][p], odd[r][p])));
     }
 }
 
 template <int R, int P, Mode M>
-void chains_of_panels(int panels, const float* a, std::int64_t a_step, const Source& from, Sums* sums) {
+void chains_of_panels(int panels, const float* a, std::int64_t a_step, const Source& from, float* sums) {
   if (panels == P) {
     chains<R, P, M>(a, a_step, from, sums);
   } else if constexpr (P > 1) {
@@ -119,7 +110,7 @@ void chains_of_panels(int panels, const float* a, std::int64_t a_step, const Sou
 }
 
 template <int R, Mode M>
-void chains_of(int rows, int panels, const float* a, std::int64_t a_step, const Source& from, Sums* sums) {
+void chains_of(int rows, int panels, const float* a, std::int64_t a_step, const Source& from, float* sums) {
   if (rows == R) {
     chains_of_panels<R, max_panels(R), M>(panels, a, a_step, from, sums);
   } else if constexpr (R > 1) {
@@ -142,12 +133,13 @@ __mmask16 columns(std::int64_t width, int p) {
 // c.
 void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, std::int64_t width) {
   const std::int64_t tiles = (g.rows + kMaxRows - 1) / kMaxRows;
-  Lines lines[2];
-  Sums sums[kMostRows];  // apart from c, whose rows may compete for the same places of the cache
+  Pairs lines[2][kSteps * kMostPanels];
+  alignas(
+      64) float sums[kMostRows * 2 * kPanel];  // apart from c, whose rows may compete for the same places of the cache
   for (std::int64_t r = 0; r < g.rows; ++r) {
     for (int p = 0; p < panels; ++p) {
       const float* from = c + r * g.c_row + p * g.c_panel;
-      _mm512_store_ps(sums[r].panel[p],
+      _mm512_store_ps(sums + (r * panels + p) * kPanel,
                       g.accumulate ? _mm512_maskz_loadu_ps(columns(width, p), from) : _mm512_setzero_ps());
     }
   }
@@ -155,23 +147,24 @@ void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, s
   if (!direct) pair_up(b, g.b_panel, panels, lines[0]);
   for (std::int64_t k = 0; k < g.inner; k += kPairBlock) {
     const std::int64_t block = k / kPairBlock;
-    const Source from{b + k * kPanel, g.b_panel, &lines[block % 2], &lines[(block + 1) % 2]};
+    const Source from{b + k * kPanel, g.b_panel, lines[block % 2], lines[(block + 1) % 2]};
     for (std::int64_t t = 0; t < tiles; ++t) {
       const std::int64_t row = g.rows * t / tiles;
       const int rows = static_cast<int>(g.rows * (t + 1) / tiles - row);
       const float* a = g.a + k / 2 * g.a_k + row;
       if (direct) {
-        chains_of<kDirectRows, Mode::Direct>(rows, panels, a, g.a_k, from, sums + row);
+        chains_of<kDirectRows, Mode::Direct>(rows, panels, a, g.a_k, from, sums + row * panels * kPanel);
       } else if (t == 0 && k + kPairBlock < g.inner) {
-        chains_of<kMaxRows, Mode::LinesAndNext>(rows, panels, a, g.a_k, from, sums + row);
+        chains_of<kMaxRows, Mode::LinesAndNext>(rows, panels, a, g.a_k, from, sums + row * panels * kPanel);
       } else {
-        chains_of<kMaxRows, Mode::Lines>(rows, panels, a, g.a_k, from, sums + row);
+        chains_of<kMaxRows, Mode::Lines>(rows, panels, a, g.a_k, from, sums + row * panels * kPanel);
       }
     }
   }
   for (std::int64_t r = 0; r < g.rows; ++r)
     for (int p = 0; p < panels; ++p)
-      _mm512_mask_storeu_ps(c + r * g.c_row + p * g.c_panel, columns(width, p), _mm512_load_ps(sums[r].panel[p]));
+      _mm512_mask_storeu_ps(c + r * g.c_row + p * g.c_panel, columns(width, p),
+                            _mm512_load_ps(sums + (r * panels + p) * kPanel));
 }
 
 void product(const PanelProduct<bf16>& g) {

@@ -1,71 +1,31 @@
-// Speed of the matrix products: GFLOP/s of forward, input gradient and weight gradient, and for few rows the rate at
-// which weights are read, beside a plain read of the same bytes.
+// Speed of the matrix products: GFLOP/s of forward, input gradient and weight gradient beside LibTorch's (MKL in fp32,
+// oneDNN in bf16, plain weights), in turns; and for few rows the rate at which weights are read, beside a plain read of
+// the same bytes.
 //   linear_bench [--threads N] [--type f32|bf16] [--isa NAME] [--seconds S] [rows in out]...
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
-#include <thread>
 #include <vector>
+
+#include <ATen/ops/mm.h>
+#include <ATen/ops/randn.h>
+#include <grpo/ops.h>
 
 #include "kernels/adamw.h"
 #include "kernels/linear.h"
+#include "ops/threads.h"
 
 namespace {
 
 using namespace grpo::kernels;
 using Clock = std::chrono::steady_clock;
-
-// Threads that spin between regions.
-class SpinTeam {
- public:
-  explicit SpinTeam(int size) {
-    for (int i = 1; i < size; ++i) threads_.emplace_back([this] { serve(); });
-    team_.size = size;
-    team_.run = [](int num_tasks, void (*task)(void*, int), void* arg) { current_->run(num_tasks, task, arg); };
-    current_ = this;
-  }
-  ~SpinTeam() {
-    stop_ = true;
-    for (std::thread& thread : threads_) thread.join();
-  }
-  SpinTeam(const SpinTeam&) = delete;
-  SpinTeam& operator=(const SpinTeam&) = delete;
-  const Team& team() const { return team_; }
-
- private:
-  void run(int num_tasks, void (*task)(void*, int), void* arg) {
-    task_ = task;
-    arg_ = arg;
-    done_ = 0;
-    open_ = num_tasks;
-    work();
-    while (done_ < num_tasks) {
-    }
-  }
-  void work() {
-    for (int left = open_; left > 0; left = open_) {
-      if (!open_.compare_exchange_weak(left, left - 1)) continue;
-      task_(arg_, left - 1);
-      ++done_;
-    }
-  }
-  void serve() {
-    while (!stop_) work();
-  }
-
-  static inline SpinTeam* current_ = nullptr;
-  Team team_;
-  std::atomic<int> open_{0}, done_{0};
-  std::atomic<bool> stop_{false};
-  void (*task_)(void*, int) = nullptr;
-  void* arg_ = nullptr;
-  std::vector<std::thread> threads_;
-};
 
 struct Options {
   int threads = 2;
@@ -79,17 +39,41 @@ struct Options {
 struct Timing {
   double best, median;
 };
+std::array<Timing, 2> time_in_turns(double seconds, const std::function<void()>& a, const std::function<void()>& b);
+
 Timing time_calls(double seconds, const std::function<void()>& call) {
-  call();
-  std::vector<double> times;
+  return time_in_turns(seconds, call, [] {})[0];
+}
+
+// Two calls in turns.
+std::array<Timing, 2> time_in_turns(double seconds, const std::function<void()>& a, const std::function<void()>& b) {
+  a();
+  b();
+  std::array<std::vector<double>, 2> times;
   const auto start = Clock::now();
   do {
-    const auto begin = Clock::now();
-    call();
-    times.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+    for (std::size_t i = 0; i < 2; ++i) {
+      const auto begin = Clock::now();
+      (i == 0 ? a : b)();
+      times[i].push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+    }
   } while (std::chrono::duration<double>(Clock::now() - start).count() < seconds);
-  std::sort(times.begin(), times.end());
-  return {times.front(), times[times.size() / 2]};
+  std::array<Timing, 2> result;
+  for (std::size_t i = 0; i < 2; ++i) {
+    std::sort(times[i].begin(), times[i].end());
+    result[i] = {times[i].front(), times[i][times[i].size() / 2]};
+  }
+  return result;
+}
+
+// Ratios of LibTorch's median time to ours.
+std::vector<double> ratios;
+
+void print_in_turns(const char* what, double flops, const std::array<Timing, 2>& t) {
+  const double ratio = t[1].median / t[0].median;
+  ratios.push_back(ratio);
+  std::printf("  %s %6.1f, LibTorch %6.1f, ratio %.2f", what, flops / t[0].median * 1e-9, flops / t[1].median * 1e-9,
+              ratio);
 }
 
 template <class T>
@@ -135,6 +119,10 @@ void bench_shape(const Options& options, std::int64_t rows, std::int64_t in, std
   std::vector<float> y(static_cast<std::size_t>(rows * out)), dx(static_cast<std::size_t>(rows * in)),
       grad(static_cast<std::size_t>(rows > 64 ? size : 0));
   const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
+  const at::ScalarType scalar = options.type == Type::F32 ? at::kFloat : at::kBFloat16;
+  const at::Tensor torch_x = at::randn({rows > 64 ? rows : 0, in}).to(scalar);
+  const at::Tensor torch_dy = at::randn({rows > 64 ? rows : 0, out}).to(scalar);
+  const at::Tensor torch_weight = at::randn({rows > 64 ? out : 0, in}).to(scalar);
   std::printf("%5ld x %5ld -> %6ld ", static_cast<long>(rows), static_cast<long>(in), static_cast<long>(out));
 
   std::int64_t turn = 0;
@@ -147,12 +135,13 @@ void bench_shape(const Options& options, std::int64_t rows, std::int64_t in, std
                      .last = out,
                      .y = y.data(),
                      .y_stride = out};
-  const Timing f = time_calls(options.seconds, [&] {
+  const auto ours = [&] {
     forward.weight = weight.data() + turn++ % copies * size;
     linear(forward, options.isa, team);
-  });
-  std::printf(" forward %6.1f (median %6.1f) GFLOP/s", flops / f.best * 1e-9, flops / f.median * 1e-9);
+  };
   if (rows <= 64) {
+    const Timing f = time_calls(options.seconds, ours);
+    std::printf(" forward %6.1f (median %6.1f) GFLOP/s", flops / f.best * 1e-9, flops / f.median * 1e-9);
     std::uint64_t sink = 0;
     const Timing r =
         time_calls(options.seconds, [&] { sink += read_all(weight.data() + turn++ % copies * size, bytes, team); });
@@ -160,6 +149,7 @@ void bench_shape(const Options& options, std::int64_t rows, std::int64_t in, std
                 bytes / r.best * 1e-9, bytes / r.median * 1e-9, sink == 42 ? " " : "");
     return;
   }
+  print_in_turns("forward", flops, time_in_turns(options.seconds, ours, [&] { at::mm(torch_x, torch_weight.t()); }));
   const LinearInputGradArgs input_grad{.dy_type = options.type,
                                        .dy = dy.data(),
                                        .rows = rows,
@@ -171,7 +161,10 @@ void bench_shape(const Options& options, std::int64_t rows, std::int64_t in, std
                                        .last = out,
                                        .dx = dx.data(),
                                        .dx_stride = in};
-  const Timing i = time_calls(options.seconds, [&] { linear_input_grad(input_grad, options.isa, team); });
+  print_in_turns("input grad", flops,
+                 time_in_turns(
+                     options.seconds, [&] { linear_input_grad(input_grad, options.isa, team); },
+                     [&] { at::mm(torch_dy, torch_weight); }));
   const LinearWeightGradArgs weight_grad{.dy_type = options.type,
                                          .dy = dy.data(),
                                          .rows = rows,
@@ -184,9 +177,11 @@ void bench_shape(const Options& options, std::int64_t rows, std::int64_t in, std
                                          .out = out,
                                          .in = in,
                                          .last = out};
-  const Timing w = time_calls(options.seconds, [&] { linear_weight_grad(weight_grad, options.isa, team); });
-  std::printf("  input grad %6.1f (%6.1f)  weight grad %6.1f (%6.1f)\n", flops / i.best * 1e-9, flops / i.median * 1e-9,
-              flops / w.best * 1e-9, flops / w.median * 1e-9);
+  print_in_turns("weight grad", flops,
+                 time_in_turns(
+                     options.seconds, [&] { linear_weight_grad(weight_grad, options.isa, team); },
+                     [&] { at::mm(torch_dy.t(), torch_x); }));
+  std::printf("\n");
 }
 
 void bench_adamw(const Options& options, const Team& team) {
@@ -231,11 +226,17 @@ Options parse(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
-  SpinTeam threads(options.threads);
+  grpo::set_threads(options.threads);
+  const Team team = grpo::ops::team();
   std::printf("%s, %d threads\n", name(options.isa), options.threads);
   for (std::size_t i = 0; i + 3 <= options.sizes.size(); i += 3) {
     const auto bench = options.type == Type::F32 ? bench_shape<float> : bench_shape<bf16>;
-    bench(options, options.sizes[i], options.sizes[i + 1], options.sizes[i + 2], threads.team());
+    bench(options, options.sizes[i], options.sizes[i + 1], options.sizes[i + 2], team);
   }
-  bench_adamw(options, threads.team());
+  bench_adamw(options, team);
+  if (ratios.empty()) return 0;
+  double logs = 0;
+  for (const double ratio : ratios) logs += std::log(ratio);
+  std::printf("to LibTorch: least %.2f, geometric mean %.2f\n", *std::min_element(ratios.begin(), ratios.end()),
+              std::exp(logs / static_cast<double>(ratios.size())));
 }
