@@ -17,8 +17,8 @@ constexpr int kPairBlock = 32, kSteps = kPairBlock / 4;  // instructions of one 
 constexpr int kMaxRows = 7;                              // x 2 panels x 2 chains = 28 of the 32 registers
 constexpr std::int64_t kMostRows = 126;                  // whose words and sums stay in the cache beside the panels
 constexpr int kMostPanels = 4;                           // of tiles of few rows
-constexpr int kDirectRows = 4;
-constexpr std::int64_t kPrefetchLines = 48;  // ahead in each panel
+constexpr int kDirectRows = 4;                           // that take pairs straight from the panels
+constexpr std::int64_t kPrefetchLines = 48;              // ahead in each panel
 
 constexpr int max_panels(int rows) { return rows <= 3 ? 4 : rows == 4 ? 3 : 2; }
 
@@ -134,8 +134,8 @@ __mmask16 columns(std::int64_t width, int p) {
 void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, std::int64_t width) {
   const std::int64_t tiles = (g.rows + kMaxRows - 1) / kMaxRows;
   Pairs lines[2][kSteps * kMostPanels];
-  alignas(
-      64) float sums[kMostRows * 2 * kPanel];  // apart from c, whose rows may compete for the same places of the cache
+  // Apart from c, whose rows may compete for the same places of the cache. Only few rows have more than 2 panels.
+  alignas(64) float sums[kMostRows * 2 * kPanel];
   for (std::int64_t r = 0; r < g.rows; ++r) {
     for (int p = 0; p < panels; ++p) {
       const float* from = c + r * g.c_row + p * g.c_panel;
@@ -144,7 +144,7 @@ void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, s
     }
   }
   const bool direct = g.rows <= kDirectRows;
-  if (!direct) pair_up(b, g.b_panel, panels, lines[0]);
+  if (!direct && g.inner > 0) pair_up(b, g.b_panel, panels, lines[0]);
   for (std::int64_t k = 0; k < g.inner; k += kPairBlock) {
     const std::int64_t block = k / kPairBlock;
     const Source from{b + k * kPanel, g.b_panel, lines[block % 2], lines[(block + 1) % 2]};
