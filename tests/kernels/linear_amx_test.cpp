@@ -4,6 +4,7 @@
 
 #include "kernels/linear.h"
 #include "kernels/linear_cases.h"
+#include "kernels/linear_tiles.h"
 #include "kernels/panel.h"
 
 namespace grpo::kernels {
@@ -88,6 +89,33 @@ TEST(LinearAmx, EmulatedTilesGiveTheReferencesBits) {
         g.c = got.data();
         product(g);
         expect_same_bits(got, want, std::to_string(rows) + " rows, " + std::to_string(columns) + " columns");
+      }
+    }
+  }
+}
+
+// A in the tiles' form: rows of pairs, zero from `inner` on.
+TEST(LinearAmx, RowsAndColumnsAreCopiedInPairs) {
+  constexpr std::int64_t kStride = 40;
+  const Halves x = halves(random_floats(80 * kStride, 4));
+  for (const std::int64_t inner : {1, 7, 8, 32, 33}) {
+    for (const std::int64_t count : {1, 5, 8, 19}) {
+      const std::int64_t padded = (inner + 31) / 32 * 32;
+      Floats rows(static_cast<std::size_t>(count * padded / 2)), columns = rows;
+      blocks::rows_of_rows({x.data(), kStride}, count, std::min(inner, kStride), padded, rows.data());
+      blocks::rows_of_columns({x.data(), kStride}, count, inner, padded, columns.data());
+      for (std::int64_t r = 0; r < count; ++r) {
+        for (std::int64_t k = 0; k < padded; ++k) {
+          const auto half = [&](const Floats& copy) {
+            const auto word = std::bit_cast<std::uint32_t>(copy[static_cast<std::size_t>((r * padded + k) / 2)]);
+            return static_cast<std::uint16_t>(k % 2 == 0 ? word : word >> 16);
+          };
+          const auto at = [&](std::int64_t row, std::int64_t column) {
+            return k < inner ? x[static_cast<std::size_t>(row * kStride + column)].bits : std::uint16_t{0};
+          };
+          ASSERT_EQ(half(rows), at(r, k)) << inner << " k, row " << r << ", k " << k;
+          ASSERT_EQ(half(columns), at(k, r)) << inner << " k, column " << r << ", k " << k;
+        }
       }
     }
   }
