@@ -2,6 +2,7 @@
 import glob
 import json
 import os
+import re
 import statistics
 import subprocess
 import tempfile
@@ -102,3 +103,24 @@ def round_ratios(ours, peers, value):
     """Of each round, ours / peer's."""
     get = value if callable(value) else lambda answer: answer[value]
     return [get(one) / get(other) for one, other in zip(ours, peers)]
+
+
+def seconds_until(pattern, command, threads):
+    """From the start of a program until it writes a line that matches; waits for its end."""
+    with tempfile.TemporaryFile("w+") as log:
+        start, busy = time.perf_counter(), busy_seconds()
+        process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                   env=os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"})
+        seconds = None
+        for line in process.stdout:
+            log.write(line)
+            if seconds is None and re.search(pattern, line):
+                seconds = time.perf_counter() - start
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        process.stdout.close()
+        if process.returncode != 0 or seconds is None:
+            log.seek(0)
+            raise Failed(f"{command[0]} ended with {process.returncode}, no line {pattern}:\n{log.read()[-4000:]}")
+        others = busy_seconds() - busy - usage.ru_utime - usage.ru_stime
+        return {"seconds": seconds, "others": max(0.0, others) / os.cpu_count() / (time.perf_counter() - start)}

@@ -1,10 +1,11 @@
 // One update alone, and the log-probs alone, of answers that are given, for suite.py.
 //   update_bench MODEL fp32|bf16 THREADS ANSWERS.json
 // ANSWERS.json: {"prompt": ids, "answers": [ids, ...]}. Every answer carries a copy of its prompt, and all are one
-// micro-batch. Requests: {"work": "update"} forward, loss, backward, clipping, AdamW; {"work": "logprobs"} forward
-// without a graph;
-// {"work": "gemm"} LibTorch's product of two 2048 x 2048 matrices of the model's type. The line back has "seconds", and
-// "tokens" and "targets" or "gflops".
+// micro-batch. A request names the "work":
+//   update    forward, loss, backward, clipping, AdamW
+//   logprobs  forward without a graph
+//   gemm      LibTorch's product of two 2048 x 2048 matrices of the model's type
+// The line back has "seconds", and "tokens", "targets" and "grad_norm" (of the last update), or "gflops".
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/mm.h>
@@ -71,9 +72,10 @@ void serve_updates(const std::string& path, DType dtype, int threads, const std:
   Optimizer optimizer(model.parameters(), rates, 1 << 20);
   LossConfig loss;
   loss.beta = 0;
+  double grad_norm = 0;
   const auto update = [&] {
     policy_loss(batch_logprobs(model, batch, 1.0).logprobs, {}, loss_batch(batch), loss, denominators).backward();
-    optimizer.step();
+    grad_norm = optimizer.step().grad_norm;
   };
   const auto logprobs = [&] {
     const at::NoGradGuard no_grad;
@@ -84,8 +86,10 @@ void serve_updates(const std::string& path, DType dtype, int threads, const std:
     if (work == "gemm") return gemm(dtype);
     GRPO_CHECK(work == "update" || work == "logprobs", "work: expected update, logprobs or gemm, got " + work);
     const double seconds = work == "update" ? seconds_of(update) : seconds_of(logprobs);
-    return Json::Object{
-        {"seconds", seconds}, {"tokens", batch.tokens.tokens.size()}, {"targets", batch.targets.size()}};
+    return Json::Object{{"seconds", seconds},
+                        {"tokens", batch.tokens.tokens.size()},
+                        {"targets", batch.targets.size()},
+                        {"grad_norm", grad_norm}};
   });
 }
 
