@@ -20,7 +20,7 @@ struct Call {
   const AttentionShape& shape;
   const AttentionGrads& grads;
   const AttentionSequence* sequences;
-  const PanelKernels& panels;
+  PanelKernels panels;
   const VectorKernels& vectors;
 };
 
@@ -171,16 +171,16 @@ class TreeBackward {
                                          .lse = &lse_[r],
                                          .delta = &delta_[r]});
     }
-    call_.panels.f32({.a = dp_.get(),
-                      .a_row = kBlock,
-                      .rows = rows,
-                      .inner = count,
-                      .b = blocks_[b].key_rows(),
-                      .b_panel = kBlock * kPanel,
-                      .columns = head_,
-                      .c = dq_.get(),
-                      .c_row = head_,
-                      .accumulate = b > 0});
+    call_.panels.f32.run({.a = dp_.get(),
+                          .a_row = kBlock,
+                          .rows = rows,
+                          .inner = count,
+                          .b = blocks_[b].key_rows(),
+                          .b_panel = kBlock * kPanel,
+                          .columns = head_,
+                          .c = dq_.get(),
+                          .c_row = head_,
+                          .accumulate = b > 0});
     // Positions before `start` are the prompt's rows.
     const std::int64_t position = b * kBlock, shared = std::clamp<std::int64_t>(start - position, 0, count);
     add_positions(0, shared, rows, root_sums_, position);
@@ -189,15 +189,15 @@ class TreeBackward {
 
   // c [rows][32] = a [rows][head] times keys or values.
   void row_products(const float* a, const float* b, std::int64_t rows, std::int64_t count, float* c) {
-    call_.panels.f32({.a = a,
-                      .a_row = head_,
-                      .rows = rows,
-                      .inner = head_,
-                      .b = b,
-                      .b_panel = kHalfBlock * head_,
-                      .columns = ceil_to(count, kPanel),
-                      .c = c,
-                      .c_row = kBlock});
+    call_.panels.f32.run({.a = a,
+                          .a_row = head_,
+                          .rows = rows,
+                          .inner = head_,
+                          .b = b,
+                          .b_panel = kHalfBlock * head_,
+                          .columns = ceil_to(count, kPanel),
+                          .c = c,
+                          .c_row = kBlock});
   }
 
   // Adds positions [begin, end) of the block at hand to sums from `row` on: dk += ds^T q, dv += p^T dout.
@@ -214,11 +214,11 @@ class TreeBackward {
     product.a = dp_.get() + begin;
     product.b = q_.panels.get();
     product.c = &sums.dk[row * head_];
-    call_.panels.f32(product);
+    call_.panels.f32.run(product);
     product.a = scores_.get() + begin;
     product.b = dout_.panels.get();
     product.c = &sums.dv[row * head_];
-    call_.panels.f32(product);
+    call_.panels.f32.run(product);
   }
 
   void write_sums(const AttentionSequence& sequence, const KvSums& sums) {

@@ -158,24 +158,13 @@ void rms_norm_grad(Type type, const void* x, const float* weight, const float* i
 }
 
 void rope(Type type, const void* x, const std::int32_t* positions, const float* table, std::int64_t rows,
-          std::int64_t heads, std::int64_t head, bool inverse, void* y, const Team& team) {
-  const std::int64_t half = head / 2, width = heads * head;
-  with_type(type, [&]<class T>(Of<T>) {
-    team.split(rows, row_grain(width), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t t = begin; t < end; ++t) {
-        const float* angles = table + positions[t] * head;
-        for (std::int64_t h = 0; h < heads; ++h) {
-          const T* from = at<T>(x, t * width + h * head);
-          T* to = at<T>(y, t * width + h * head);
-          for (std::int64_t d = 0; d < half; ++d) {
-            const float c = angles[2 * d], s = inverse ? -angles[2 * d + 1] : angles[2 * d + 1];
-            const float a = to_float(from[d]), b = to_float(from[d + half]);
-            to[d] = narrow<T>(a * c - b * s);
-            to[d + half] = narrow<T>(b * c + a * s);
-          }
-        }
-      }
-    });
+          std::int64_t heads, std::int64_t head, bool inverse, void* y, Isa isa, const Team& team) {
+  const std::int64_t width = heads * head;
+  team.split(rows, row_grain(width), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      typed(type, isa).rope(skip(type, x, t * width), table + positions[t] * head, inverse ? -1.0f : 1.0f, heads, head,
+                            skip(type, y, t * width));
+    }
   });
 }
 
@@ -193,13 +182,9 @@ void swiglu_grad(Type type, const void* gate, const void* up, const void* dy, st
   });
 }
 
-void add(Type type, const void* a, const void* b, std::int64_t n, void* y, const Team& team) {
-  with_type(type, [&]<class T>(Of<T>) {
-    team.split(n, kGrain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        *at<T>(y, i) = narrow<T>(to_float(*at<T>(a, i)) + to_float(*at<T>(b, i)));
-      }
-    });
+void add(Type type, const void* a, const void* b, std::int64_t n, void* y, Isa isa, const Team& team) {
+  team.split(n, kGrain, [&](std::int64_t begin, std::int64_t end) {
+    typed(type, isa).add(skip(type, a, begin), skip(type, b, begin), end - begin, skip(type, y, begin));
   });
 }
 

@@ -29,7 +29,7 @@ void rms_norm_grad(Type type, const void* x, const float* weight, const float* i
 // table: [max_positions][head/2] of (cos, sin) pairs. x [rows, heads, head] to y; `inverse` rotates back (the
 // gradient).
 void rope(Type type, const void* x, const std::int32_t* positions, const float* table, std::int64_t rows,
-          std::int64_t heads, std::int64_t head, bool inverse, void* y, const Team& team);
+          std::int64_t heads, std::int64_t head, bool inverse, void* y, Isa isa, const Team& team);
 
 // y = silu(gate) * up, elementwise over [rows, width] each.
 void swiglu(Type type, const void* gate, const void* up, std::int64_t n, void* y, Isa isa, const Team& team);
@@ -37,6 +37,6 @@ void swiglu_grad(Type type, const void* gate, const void* up, const void* dy, st
                  Isa isa, const Team& team);
 
 // y = a + b, rounded once.
-void add(Type type, const void* a, const void* b, std::int64_t n, void* y, const Team& team);
+void add(Type type, const void* a, const void* b, std::int64_t n, void* y, Isa isa, const Team& team);
 
 }  // namespace grpo::kernels

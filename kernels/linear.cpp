@@ -1,6 +1,8 @@
 #include "kernels/linear.h"
 
+#include <algorithm>
 #include <new>
+#include <type_traits>
 
 #include "kernels/linear_blocks.h"
 #include "kernels/linear_tiles.h"
@@ -49,20 +51,68 @@ using blocks::scratch;
 using blocks::Slot;
 using blocks::Target;
 
-constexpr std::int64_t kPairBlock = 32;
-
 template <class T>
 Matrix<T> part(const void* base, std::int64_t stride, std::int64_t row, std::int64_t column) {
   return {static_cast<const T*>(base) + row * stride + column, stride};
 }
 
-// Room for a copy of A; the tiles follow each other.
-template <class B>
-float* tile_scratch(std::int64_t tiles, std::int64_t floats, std::int64_t pad, PanelProduct<B>& product) {
-  float* to = scratch(Slot::A, tiles * floats);
+using blocks::padded;
+
+// Cuts `num` rows of A evenly into tiles and copies each to scratch in `form`: copy_tile(first row, rows, to). The
+// tiles follow each other; the result is the units from one to the next. `copied`: scratch holds them already.
+template <class B, class CopyTile>
+std::int64_t copy_tiles(std::int64_t num, std::int64_t tiles, std::int64_t inner, std::int64_t pad, PairForm form,
+                        bool copied, PanelProduct<B>& product, const CopyTile& copy_tile) {
+  const std::int64_t units = form == PairForm::Fp32 ? inner * pad : inner / 2 * pad;
+  float* to = scratch(Slot::A, tiles * units);
   product.a = to;
-  product.a_row = 1;
-  product.a_k = pad;
+  product.a_row = form == PairForm::Rows ? inner / 2 : 1;
+  product.a_k = form == PairForm::Rows ? 1 : pad;
+  for (std::int64_t t = 0; t < tiles && !copied; ++t) {
+    const std::int64_t at = num * t / tiles;
+    copy_tile(at, num * (t + 1) / tiles - at, to + t * units);
+  }
+  return units;
+}
+
+// A's rows are rows of x, or (columns) columns of it. `available` columns may be read from the first on.
+template <class B, class T>
+std::int64_t copy_rows(Matrix<T> x, std::int64_t num, std::int64_t tiles, std::int64_t count, std::int64_t pad,
+                       PairForm form, PanelProduct<B>& product, bool copied = false) {
+  const std::int64_t inner = padded<B>(count);
+  return copy_tiles(num, tiles, inner, pad, form, copied, product, [&](std::int64_t at, std::int64_t rows, float* to) {
+    const Matrix<T> tile{x.at + at * x.stride, x.stride};
+    if constexpr (sizeof(T) == sizeof(bf16)) {
+      if (form == PairForm::Words) return blocks::words_of_rows(tile, rows, count, inner, pad, to);
+      if (form == PairForm::Rows) return blocks::rows_of_rows(tile, rows, count, inner, to);
+    }
+    blocks::tile_of_rows(tile, rows, count, inner, pad, to);
+  });
+}
+template <class B, class T>
+std::int64_t copy_columns(Matrix<T> x, std::int64_t available, std::int64_t num, std::int64_t tiles, std::int64_t count,
+                          std::int64_t pad, PairForm form, PanelProduct<B>& product) {
+  const std::int64_t inner = padded<B>(count);
+  return copy_tiles(num, tiles, inner, pad, form, false, product,
+                    [&](std::int64_t at, std::int64_t columns, float* to) {
+                      const Matrix<T> tile{x.at + at, x.stride};
+                      if constexpr (sizeof(T) == sizeof(bf16)) {
+                        if (form == PairForm::Words)
+                          return blocks::words_of_columns(tile, columns, available - at, count, inner, pad, to);
+                        if (form == PairForm::Rows) return blocks::rows_of_columns(tile, columns, count, inner, to);
+                      }
+                      blocks::tile_of_columns(tile, columns, available - at, count, pad, to);
+                      std::fill(to + count * pad, to + inner * pad, 0.0f);
+                    });
+}
+
+// Panels of B in scratch, in the product's element: copy_panel(panel, to).
+template <class B, class CopyPanel>
+const B* copy_panels(std::int64_t num, std::int64_t count, std::int64_t& stride, const CopyPanel& copy_panel) {
+  stride = kPanel * padded<B>(count);
+  B* to = reinterpret_cast<B*>(
+      scratch(Slot::B, num * stride * static_cast<std::int64_t>(sizeof(B)) / static_cast<std::int64_t>(sizeof(float))));
+  for (std::int64_t p = 0; p < num; ++p) copy_panel(p, to + p * stride);
   return to;
 }
 
@@ -76,19 +126,18 @@ Target row_major_target(void* c, std::int64_t stride, const Block& block, bool a
   return {static_cast<float*>(c) + block.row * stride + block.column, stride, kPanel, accumulate};
 }
 
-// y = x W^T: A is x, B the packed weight where it stands.
+// y = x W^T: A is x, B the packed weight where it stands. `copied`: scratch still holds the copy of the same x.
 template <class T>
 struct Forward {
   using Element = T;
   static constexpr bool kInPlace = true;
   const LinearArgs& args;
+  bool copied = false;
   std::int64_t rows = args.rows, columns = args.last - args.first, inner = args.in;
   bool staged = args.y_type == Type::BF16;
 
-  static std::int64_t padded(std::int64_t k) { return sizeof(T) == sizeof(float) ? k : ceil_to(k, kPairBlock); }
-
   std::int64_t copy(std::int64_t row, std::int64_t num, std::int64_t tiles, std::int64_t k, std::int64_t count,
-                    std::int64_t pad, PanelProduct<T>& product) const {
+                    std::int64_t pad, PairForm form, PanelProduct<T>& product) const {
     const Matrix<T> x = part<T>(args.x, args.x_stride, row, k);
     if constexpr (sizeof(T) == sizeof(float)) {
       if (num == 1) {
@@ -96,18 +145,11 @@ struct Forward {
         return 0;
       }
     }
-    const std::int64_t floats = padded(count) * pad;
-    float* to = tile_scratch(tiles, floats, pad, product);
-    for (std::int64_t t = 0; t < tiles; ++t) {
-      const std::int64_t at = num * t / tiles;
-      blocks::tile_of_rows<T>({x.at + at * x.stride, x.stride}, num * (t + 1) / tiles - at, count, padded(count), pad,
-                              to + t * floats);
-    }
-    return floats;
+    return copy_rows(x, num, tiles, count, pad, form, product, copied);
   }
 
   const T* panels(std::int64_t first, std::int64_t, std::int64_t k, std::int64_t, std::int64_t& stride) const {
-    stride = kPanel * padded(args.in);
+    stride = kPanel * padded<T>(args.in);
     return static_cast<const T*>(args.weight) + (args.first / kPanel + first) * stride + kPanel * k;
   }
 
@@ -130,38 +172,34 @@ struct Forward {
   }
 };
 
+// The element of a product of two matrices of these types.
+template <class A, class B>
+using PairsIfBoth = std::conditional_t<sizeof(A) == sizeof(bf16) && sizeof(B) == sizeof(bf16), bf16, float>;
+
 // dx = dy W: A is dy, B the weight's panels turned over.
 template <class D, class W>
 struct InputGrad {
-  using Element = float;
+  using Element = PairsIfBoth<D, W>;
   static constexpr bool kInPlace = false;
   const LinearInputGradArgs& args;
   std::int64_t rows = args.rows, columns = args.in, inner = args.last - args.first;
   bool staged = args.dx_type == Type::BF16;
 
-  static std::int64_t padded(std::int64_t k) { return k; }
-
   std::int64_t copy(std::int64_t row, std::int64_t num, std::int64_t tiles, std::int64_t k, std::int64_t count,
-                    std::int64_t pad, PanelProduct<float>& product) const {
-    const Matrix<D> dy = part<D>(args.dy, args.dy_stride, row, k);
-    const std::int64_t floats = count * pad;
-    float* to = tile_scratch(tiles, floats, pad, product);
-    for (std::int64_t t = 0; t < tiles; ++t) {
-      const std::int64_t at = num * t / tiles;
-      blocks::tile_of_rows<D>({dy.at + at * dy.stride, dy.stride}, num * (t + 1) / tiles - at, count, count, pad,
-                              to + t * floats);
-    }
-    return floats;
+                    std::int64_t pad, PairForm form, PanelProduct<Element>& product) const {
+    return copy_rows(part<D>(args.dy, args.dy_stride, row, k), num, tiles, count, pad, form, product);
   }
 
-  const float* panels(std::int64_t first, std::int64_t num, std::int64_t k, std::int64_t count,
-                      std::int64_t& stride) const {
-    stride = kPanel * count;
-    float* to = scratch(Slot::B, num * stride);
-    for (std::int64_t p = 0; p < num; ++p)
-      blocks::panel_of_weight(static_cast<const W*>(args.weight), args.in, args.first + k, count, first + p,
-                              to + p * stride);
-    return to;
+  const Element* panels(std::int64_t first, std::int64_t num, std::int64_t k, std::int64_t count,
+                        std::int64_t& stride) const {
+    const auto* weight = static_cast<const W*>(args.weight);
+    return copy_panels<Element>(num, count, stride, [&](std::int64_t p, Element* to) {
+      if constexpr (sizeof(Element) == sizeof(bf16)) {
+        blocks::pair_panel_of_weight(weight, args.in, args.first + k, count, padded<bf16>(count), first + p, to);
+      } else {
+        blocks::panel_of_weight(weight, args.in, args.first + k, count, first + p, to);
+      }
+    });
   }
 
   Target target(const Block& block) const {
@@ -180,36 +218,28 @@ struct InputGrad {
 // panels are [k][16], or a copy of it (order BF16, whose rows come in pairs).
 template <class D, class X>
 struct WeightGrad {
-  using Element = float;
+  using Element = PairsIfBoth<D, X>;
   static constexpr bool kInPlace = false;
   const LinearWeightGradArgs& args;
   std::int64_t rows = args.in, columns = args.last - args.first, inner = args.rows;
   bool staged = args.order == Type::BF16;
 
-  static std::int64_t padded(std::int64_t k) { return k; }
-
   std::int64_t copy(std::int64_t row, std::int64_t num, std::int64_t tiles, std::int64_t k, std::int64_t count,
-                    std::int64_t pad, PanelProduct<float>& product) const {
-    const std::int64_t floats = count * pad;
-    float* to = tile_scratch(tiles, floats, pad, product);
-    for (std::int64_t t = 0; t < tiles; ++t) {
-      const std::int64_t at = num * t / tiles;
-      blocks::tile_of_columns<X>(part<X>(args.x, args.x_stride, k, row + at), num * (t + 1) / tiles - at,
-                                 args.in - row - at, count, pad, to + t * floats);
-    }
-    return floats;
+                    std::int64_t pad, PairForm form, PanelProduct<Element>& product) const {
+    return copy_columns(part<X>(args.x, args.x_stride, k, row), args.in - row, num, tiles, count, pad, form, product);
   }
 
-  const float* panels(std::int64_t first, std::int64_t num, std::int64_t k, std::int64_t count,
-                      std::int64_t& stride) const {
-    stride = kPanel * count;
-    float* to = scratch(Slot::B, num * stride);
-    for (std::int64_t p = 0; p < num; ++p) {
+  const Element* panels(std::int64_t first, std::int64_t num, std::int64_t k, std::int64_t count,
+                        std::int64_t& stride) const {
+    return copy_panels<Element>(num, count, stride, [&](std::int64_t p, Element* to) {
       const std::int64_t column = (first + p) * kPanel;
-      blocks::panel_of_columns<D>(part<D>(args.dy, args.dy_stride, k, column), columns - column, count,
-                                  to + p * stride);
-    }
-    return to;
+      const Matrix<D> dy = part<D>(args.dy, args.dy_stride, k, column);
+      if constexpr (sizeof(Element) == sizeof(bf16)) {
+        blocks::pair_panel_of_columns(dy, columns - column, count, padded<bf16>(count), to);
+      } else {
+        blocks::panel_of_columns(dy, columns - column, count, to);
+      }
+    });
   }
 
   // Panel of the gradient that holds a column of the block.
@@ -259,7 +289,28 @@ void add_column_sums(const LinearWeightGradArgs& args, const Team& team) {
   });
 }
 
+template <class T>
+void each_of(const LinearArgs* args, int count, Isa isa) {
+  const PanelKernel<T> kernel = blocks::panel_kernel(panel_kernels(isa), T{});
+  bool copied = false;
+  for (int i = 0; i < count; ++i) {
+    const Block all{0, args[i].rows, 0, args[i].last - args[i].first};
+    if (all.rows <= 0 || all.columns <= 0) continue;
+    multiply_area(Forward<T>{args[i], copied}, kernel, all);
+    copied = blocks::few_rows(kernel, all.rows);
+  }
+}
+
 }  // namespace
+
+void linear_each(const LinearArgs* args, int count, Isa isa) {
+  if (count == 0) return;
+  if (args[0].type == Type::F32) {
+    each_of<float>(args, count, isa);
+  } else {
+    each_of<bf16>(args, count, isa);
+  }
+}
 
 void linear(const LinearArgs& args, Isa isa, const Team& team) {
   if (args.type == Type::F32) {

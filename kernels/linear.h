@@ -8,7 +8,9 @@
 // One order of summation, whatever the rows, threads or instruction set (so a row's result never depends on its batch):
 //   F32 : one FMA chain per output over k ascending, from 0.
 //   BF16: per 32 k one fp32 FMA chain over the even k and one over the odd k, each from 0, added (even + odd), then
-//         added to the accumulator. Inputs are exact bf16 values.
+//         added to the accumulator. Inputs are exact bf16 values; subnormal inputs and results count as 0.
+// This is what AMX computes, and what vdpbf16ps does with k in another order. Both gradients sum in the same way, over
+// n and over rows, where both of their inputs are BF16; else in the F32 way.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +22,10 @@ namespace grpo::kernels {
 
 inline constexpr std::int64_t kPanel = 16;
 
-// Instruction sets a kernel exists for. Scalar is the reference (std::fma).
-enum class Isa { Scalar, Avx2, Avx512 };
+// Instruction sets a kernel exists for. Scalar is the reference (std::fma). Avx512Bf16 and Amx are Avx512 but for
+// products of bf16.
+enum class Isa { Scalar, Avx2, Avx512, Avx512Bf16, Amx };
+inline constexpr Isa kIsas[] = {Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx};
 Isa best_isa();          // what this CPU runs, detected once
 bool isa_runs(Isa isa);  // on this CPU
 const char* name(Isa isa);
@@ -47,6 +51,8 @@ struct LinearArgs {
 };
 // y = x W^T + bias. `isa` must run on this CPU (here and below).
 void linear(const LinearArgs& args, Isa isa, const Team& team);
+// Several products of one x on the calling thread: `args` agree in type, x, rows, in and x_stride.
+void linear_each(const LinearArgs* args, int count, Isa isa);
 
 struct LinearInputGradArgs {
   Type dy_type = Type::F32;
@@ -60,7 +66,7 @@ struct LinearInputGradArgs {
   void* dx = nullptr;  // [rows, in]
   std::int64_t dx_stride = 0;
 };
-// dx = dy W. fp32 FMA chain over n ascending.
+// dx = dy W.
 void linear_input_grad(const LinearInputGradArgs& args, Isa isa, const Team& team);
 
 struct LinearWeightGradArgs {
@@ -75,8 +81,8 @@ struct LinearWeightGradArgs {
   std::int64_t out = 0, in = 0, first = 0, last = 0;
   float* bias_grad = nullptr;  // [out] or null; += column sums of dy
 };
-// One fp32 FMA chain over rows ascending, which starts from grad: rows in several calls continue it. bias_grad: plain
-// sums.
+// Sums over rows start from grad: rows in several calls continue it (BF16: blocks of 32 are counted from a call's first
+// row). bias_grad: plain sums.
 void linear_weight_grad(const LinearWeightGradArgs& args, Isa isa, const Team& team);
 
 }  // namespace grpo::kernels

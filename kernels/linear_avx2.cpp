@@ -11,6 +11,10 @@ constexpr int kVecs = 2, kVecFloats = 8;
 constexpr int kMaxRows = 6, kMaxPairRows = 3;  // x 2 vectors = 12 of the 16 registers
 
 inline Vec load(const float* x) { return _mm256_loadu_ps(x); }
+inline Vec load(const PlainHalf* x) {
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
 inline void store(float* x, Vec v) { _mm256_storeu_ps(x, v); }
 inline Vec zero() { return _mm256_setzero_ps(); }
 inline Vec broadcast(const float* x) { return _mm256_broadcast_ss(x); }
@@ -23,6 +27,7 @@ inline Vec odd_of(Raw pairs) {
 }
 
 constexpr int max_panels(float, int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
+constexpr int max_panels(PlainHalf, int rows) { return max_panels(0.0f, rows); }
 constexpr int max_panels(bf16, int rows) { return rows == 1 ? 2 : 1; }
 
 #include "kernels/panel.inc"
@@ -33,7 +38,8 @@ int pairs_panels(std::int64_t rows) { return max_panels(bf16{}, static_cast<int>
 }  // namespace
 
 extern const PanelKernels panel_avx2;
-const PanelKernels panel_avx2 = {
-    product<kMaxRows, float>, product<kMaxPairRows, bf16>, kMaxRows, kMaxPairRows, f32_panels, pairs_panels};
+const PanelKernels panel_avx2 = {{product<kMaxRows, float>, kMaxRows, kMaxRows, f32_panels},
+                                 {product<kMaxRows, PlainHalf>, kMaxRows, kMaxRows, f32_panels},
+                                 {product<kMaxPairRows, bf16>, kMaxPairRows, 2 * kMaxPairRows, pairs_panels}};
 
 }  // namespace grpo::kernels

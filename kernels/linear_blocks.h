@@ -3,10 +3,9 @@
 //
 // A Source says what the three matrices are:
 //   Element, rows, columns, inner   float or bf16 (what panels of B hold), and the sizes
-//   padded(count)                   k that the product reads for `count` of A
-//   copy(row, rows, tiles, k, count, pad, product&)
+//   copy(row, rows, tiles, k, count, pad, form, product&)
 //                                   sets product.a, a_row, a_k to rows of A, cut evenly into tiles, usually copied to
-//                                   scratch ([k][pad] each); returns the floats from tile to tile
+//                                   scratch; returns the units from tile to tile
 //   panels(first, num, k, count, stride&)
 //                                   B, copied or (kInPlace) where it stands
 //   staged, target(block), store(block, target)
@@ -39,18 +38,13 @@ inline constexpr std::int64_t kBlockRows = 512, kBlockColumns = 512;  // of C, w
 inline constexpr std::int64_t kTileRows = 126;                        // rows of A copied at once
 inline constexpr std::int64_t kInner = 1024;                          // k at once
 
-// One panel product's function and shape, for either element.
+inline const PanelKernel<float>& panel_kernel(const PanelKernels& kernels, float) { return kernels.f32; }
+inline const PanelKernel<bf16>& panel_kernel(const PanelKernels& kernels, bf16) { return kernels.pairs; }
+
+// k that a product reads for `count` of A: whole blocks of the bf16 order.
 template <class B>
-struct TileKernel {
-  void (*run)(const PanelProduct<B>&);
-  std::int64_t max_rows;
-  int (*panels)(std::int64_t rows);
-};
-inline TileKernel<float> tile_kernel(const PanelKernels& kernels, float) {
-  return {kernels.f32, kernels.f32_rows, kernels.f32_panels};
-}
-inline TileKernel<bf16> tile_kernel(const PanelKernels& kernels, bf16) {
-  return {kernels.pairs, kernels.pairs_rows, kernels.pairs_panels};
+std::int64_t padded(std::int64_t count) {
+  return sizeof(B) == sizeof(float) ? count : ceil_to(count, 32);
 }
 
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -58,7 +52,7 @@ inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1
 // All columns of a block for one tile-high row strip after another, over one run of k. Panels are read side by side
 // from places far apart, each place walking on in memory, so that few rows read weights as several long streams.
 template <class Source>
-void multiply_panels(const Source& source, const TileKernel<typename Source::Element>& kernel, const Block& block,
+void multiply_panels(const Source& source, const PanelKernel<typename Source::Element>& kernel, const Block& block,
                      const Target& target, std::int64_t k, std::int64_t count) {
   using B = typename Source::Element;
   std::int64_t b_panel = 0;
@@ -71,10 +65,10 @@ void multiply_panels(const Source& source, const TileKernel<typename Source::Ele
     const std::int64_t rows = ceil_div(block.rows - row, copies), tiles = ceil_div(rows, kernel.max_rows);
     const std::int64_t pad = ceil_to(ceil_div(rows, tiles), 4);
     PanelProduct<B> tile;
-    const std::int64_t tile_floats = source.copy(block.row + row, rows, tiles, k, count, pad, tile);
+    const std::int64_t tile_floats = source.copy(block.row + row, rows, tiles, k, count, pad, kernel.form, tile);
     const int group = kernel.panels(ceil_div(rows, tiles));
     const std::int64_t apart = whole / group;
-    tile.inner = source.padded(count);
+    tile.inner = padded<B>(count);
     tile.c_row = target.c_row;
     tile.accumulate = target.accumulate;
     const float* a = tile.a;
@@ -98,13 +92,18 @@ void multiply_panels(const Source& source, const TileKernel<typename Source::Ele
   }
 }
 
+// Few rows read panels that stand in memory from end to end, after one copy of A.
+template <class B>
+bool few_rows(const PanelKernel<B>& kernel, std::int64_t rows) {
+  return rows <= std::min<std::int64_t>(2 * kernel.unit_rows, kTileRows);
+}
+
 // The rectangle `area` of C by one thread.
 template <class Source>
-void multiply_area(const Source& source, const TileKernel<typename Source::Element>& kernel, const Block& area) {
-  // Few rows read panels that stand in memory from end to end.
-  const bool few_rows = Source::kInPlace && area.rows <= 2 * kernel.max_rows;
-  const std::int64_t block_columns = few_rows && !source.staged ? area.columns : kBlockColumns;
-  const std::int64_t runs = few_rows ? 1 : std::max<std::int64_t>(1, ceil_div(source.inner, kInner));
+void multiply_area(const Source& source, const PanelKernel<typename Source::Element>& kernel, const Block& area) {
+  const bool few = Source::kInPlace && few_rows(kernel, area.rows);
+  const std::int64_t block_columns = few ? area.columns : kBlockColumns;
+  const std::int64_t runs = few ? 1 : std::max<std::int64_t>(1, ceil_div(source.inner, kInner));
   const std::int64_t run = ceil_to(ceil_div(source.inner, runs), 32);  // whole blocks of either packed order
   for (std::int64_t row = 0; row < area.rows; row += kBlockRows) {
     for (std::int64_t column = 0; column < area.columns; column += block_columns) {
@@ -124,13 +123,13 @@ void multiply_area(const Source& source, const TileKernel<typename Source::Eleme
 // The whole product, shared out by rows or by panels, whichever are more.
 template <class Source>
 void multiply(const Source& source, Isa isa, const Team& team) {
-  const auto kernel = tile_kernel(panel_kernels(isa), typename Source::Element{});
+  const auto kernel = panel_kernel(panel_kernels(isa), typename Source::Element{});
   const std::int64_t rows = source.rows, columns = source.columns;
   if (rows <= 0 || columns <= 0) return;
   constexpr std::int64_t kLeastWork = 1 << 16;  // multiplications worth a thread
   const bool by_rows = rows >= columns;
-  // An even number of rows, as the pairs of the bf16 order want it.
-  const std::int64_t unit = by_rows ? ceil_to(kernel.max_rows, 2) : kPanel;
+  // An even number of rows, as the packed order of bf16 gradients wants it.
+  const std::int64_t unit = by_rows ? ceil_to(kernel.unit_rows, 2) : kPanel;
   const std::int64_t unit_work = std::max<std::int64_t>(1, source.inner * unit * (by_rows ? columns : rows));
   const std::int64_t length = by_rows ? rows : columns;
   team.split(ceil_div(length, unit), ceil_div(kLeastWork, unit_work), [&](std::int64_t begin, std::int64_t end) {

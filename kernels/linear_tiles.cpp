@@ -4,6 +4,7 @@
 #include <xmmintrin.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "kernels/linear.h"
@@ -117,6 +118,152 @@ void panel_of_weight(const T* weight, std::int64_t in, std::int64_t first, std::
     for (std::int64_t i = 0; i < std::min(kPanel, count - n); ++i)
       for (std::int64_t j = 0; j < kPanel; ++j)
         to[(n + i) * kPanel + j] = k0 + j < in ? to_float(weight[block + packed_index(order, in, i, k0 + j)]) : 0.0f;
+  }
+}
+
+namespace {
+
+// A unit of two bf16.
+float pair(bf16 low, bf16 high) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(low.bits) | static_cast<std::uint32_t>(high.bits) << 16);
+}
+
+__m128i load8(const bf16* x) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(x)); }
+void store8(void* to, __m128i x) { _mm_storeu_si128(static_cast<__m128i*>(to), x); }
+
+}  // namespace
+
+void words_of_rows(Matrix<bf16> x, std::int64_t rows, std::int64_t inner, std::int64_t padded_inner, std::int64_t pad,
+                   float* to) {
+  for (std::int64_t r = 0; r < rows; r += 4) {
+    const bf16* at[4];
+    for (std::int64_t i = 0; i < 4; ++i) at[i] = x.at + std::min(r + i, rows - 1) * x.stride;
+    float* out = to + r;
+    std::int64_t k = 0;
+    for (; k + 8 <= inner; k += 8, out += 4 * pad) {
+      __m128 words[4];
+      for (int i = 0; i < 4; ++i) {  // k + 2, k, k + 3, k + 1 of each four
+        const __m128i low = _mm_shufflelo_epi16(load8(at[i] + k), _MM_SHUFFLE(1, 3, 0, 2));
+        words[i] = _mm_castsi128_ps(_mm_shufflehi_epi16(low, _MM_SHUFFLE(1, 3, 0, 2)));
+      }
+      _MM_TRANSPOSE4_PS(words[0], words[1], words[2], words[3]);
+      for (int i = 0; i < 4; ++i) _mm_storeu_ps(out + i * pad, words[i]);
+    }
+    for (; k < padded_inner; k += 4) {
+      for (std::int64_t odd = 0; odd < 2; ++odd, out += pad) {
+        for (int i = 0; i < 4; ++i) {
+          const auto element = [&](std::int64_t j) { return j < inner ? at[i][j] : bf16{0}; };
+          out[i] = pair(element(k + 2 + odd), element(k + odd));
+        }
+      }
+    }
+  }
+}
+
+void words_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t available, std::int64_t inner,
+                      std::int64_t padded_inner, std::int64_t pad, float* to) {
+  const std::int64_t wide = std::min(available, ceil_to(columns, 4)) / 8 * 8;
+  for (std::int64_t k = 0; k < padded_inner; k += 4) {
+    for (std::int64_t odd = 0; odd < 2; ++odd, to += pad) {
+      const std::int64_t first = k + odd, second = k + 2 + odd;
+      const bf16* low = second < inner ? x.at + second * x.stride : nullptr;
+      const bf16* high = first < inner ? x.at + first * x.stride : nullptr;
+      std::int64_t c = 0;
+      for (; c < wide; c += 8) {
+        const __m128i l = low != nullptr ? load8(low + c) : _mm_setzero_si128();
+        const __m128i h = high != nullptr ? load8(high + c) : _mm_setzero_si128();
+        store8(to + c, _mm_unpacklo_epi16(l, h));
+        store8(to + c + 4, _mm_unpackhi_epi16(l, h));
+      }
+      for (; c < columns; ++c) to[c] = pair(low != nullptr ? low[c] : bf16{0}, high != nullptr ? high[c] : bf16{0});
+    }
+  }
+}
+
+void rows_of_rows(Matrix<bf16> x, std::int64_t rows, std::int64_t inner, std::int64_t padded_inner, float* to) {
+  for (std::int64_t r = 0; r < rows; ++r, to += padded_inner / 2) {
+    auto* row = reinterpret_cast<bf16*>(to);
+    std::memcpy(row, x.at + r * x.stride, static_cast<std::size_t>(inner) * sizeof(bf16));
+    std::memset(row + inner, 0, static_cast<std::size_t>(padded_inner - inner) * sizeof(bf16));
+  }
+}
+
+void rows_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t inner, std::int64_t padded_inner, float* to) {
+  const std::int64_t stride = padded_inner / 2;
+  std::int64_t k = 0;
+  for (; k + 8 <= inner; k += 8) {
+    const bf16* at = x.at + k * x.stride;
+    std::int64_t c = 0;
+    for (; c + 8 <= columns; c += 8) {
+      __m128 low[4], high[4];  // pairs of rows k and k + 1, four columns each
+      for (int i = 0; i < 4; ++i) {
+        const __m128i a = load8(at + 2 * i * x.stride + c), b = load8(at + (2 * i + 1) * x.stride + c);
+        low[i] = _mm_castsi128_ps(_mm_unpacklo_epi16(a, b));
+        high[i] = _mm_castsi128_ps(_mm_unpackhi_epi16(a, b));
+      }
+      _MM_TRANSPOSE4_PS(low[0], low[1], low[2], low[3]);
+      _MM_TRANSPOSE4_PS(high[0], high[1], high[2], high[3]);
+      for (int i = 0; i < 4; ++i) {
+        _mm_storeu_ps(to + (c + i) * stride + k / 2, low[i]);
+        _mm_storeu_ps(to + (c + 4 + i) * stride + k / 2, high[i]);
+      }
+    }
+    for (; c < columns; ++c)
+      for (std::int64_t i = 0; i < 4; ++i)
+        to[c * stride + k / 2 + i] = pair(at[2 * i * x.stride + c], at[(2 * i + 1) * x.stride + c]);
+  }
+  for (; k < padded_inner; k += 2) {
+    for (std::int64_t c = 0; c < columns; ++c) {
+      const auto element = [&](std::int64_t row) { return row < inner ? x.at[row * x.stride + c] : bf16{0}; };
+      to[c * stride + k / 2] = pair(element(k), element(k + 1));
+    }
+  }
+}
+
+void pair_panel_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t inner, std::int64_t padded_inner,
+                           bf16* to) {
+  for (std::int64_t k = 0; k < padded_inner; k += 2, to += 2 * kPanel) {
+    const bf16* at = x.at + k * x.stride;
+    if (columns >= kPanel && k + 1 < inner) {
+      for (int j = 0; j < kPanel; j += 8) {
+        const __m128i a = load8(at + j), b = load8(at + x.stride + j);
+        store8(to + 2 * j, _mm_unpacklo_epi16(a, b));
+        store8(to + 2 * j + 8, _mm_unpackhi_epi16(a, b));
+      }
+      continue;
+    }
+    for (std::int64_t j = 0; j < kPanel; ++j) {
+      to[2 * j] = j < columns && k < inner ? at[j] : bf16{0};
+      to[2 * j + 1] = j < columns && k + 1 < inner ? at[x.stride + j] : bf16{0};
+    }
+  }
+}
+
+void pair_panel_of_weight(const bf16* weight, std::int64_t in, std::int64_t first, std::int64_t count,
+                          std::int64_t padded_inner, std::int64_t panel, bf16* to) {
+  const std::int64_t rows_per_panel = padded_in(bf16{}, in), k0 = panel * kPanel;
+  for (std::int64_t n = 0; n < padded_inner; n += kPanel, to += kPanel * kPanel) {
+    const std::int64_t rows = std::clamp<std::int64_t>(count - n, 0, kPanel);
+    const bf16* from = weight + (first + n) * rows_per_panel + k0 * kPanel;  // [8 of k][16 of n][2 of k]
+    if (rows == kPanel) {
+      // Units of 2 x 2 (n, k) elements: each is turned over, and they are turned over as a whole.
+      for (int k = 0; k < kPanel; k += 4) {
+        for (int i = 0; i < kPanel; i += 4) {
+          __m128i units[2];
+          for (int h = 0; h < 2; ++h) {
+            const __m128i two = load8(from + (k / 2 + h) * 2 * kPanel + 2 * i);
+            const __m128i low = _mm_shufflelo_epi16(two, _MM_SHUFFLE(3, 1, 2, 0));
+            units[h] = _mm_shufflehi_epi16(low, _MM_SHUFFLE(3, 1, 2, 0));
+          }
+          store8(to + i / 2 * 2 * kPanel + 2 * k, _mm_unpacklo_epi64(units[0], units[1]));
+          store8(to + (i / 2 + 1) * 2 * kPanel + 2 * k, _mm_unpackhi_epi64(units[0], units[1]));
+        }
+      }
+      continue;
+    }
+    for (std::int64_t i = 0; i < kPanel; ++i)
+      for (std::int64_t j = 0; j < kPanel; ++j)
+        to[i / 2 * 2 * kPanel + 2 * j + i % 2] = i < rows ? from[j / 2 * 2 * kPanel + 2 * i + j % 2] : bf16{0};
   }
 }
 

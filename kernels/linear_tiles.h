@@ -1,5 +1,6 @@
 // Copies of operands in the form that kernels/panel.h reads best: A in tiles [k][pad], one line or less per k, and B in
-// panels [k][16]. All widen to fp32. A pad is a multiple of 4; rows beyond the tile's hold copies of others.
+// panels [k][16], widened to fp32; or pairs of bf16, in the forms that PairForm names. A pad is a multiple of 4; rows
+// beyond the tile's hold copies of others. `padded_inner` is a multiple of 32; what lies beyond `inner` is 0.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,15 @@ template <class T>
 void tile_of_columns(Matrix<T> x, std::int64_t columns, std::int64_t available, std::int64_t inner, std::int64_t pad,
                      float* to);
 
+// The same matrices for PairForm::Words, [padded_inner / 2][pad] units,
+void words_of_rows(Matrix<bf16> x, std::int64_t rows, std::int64_t inner, std::int64_t padded_inner, std::int64_t pad,
+                   float* to);
+void words_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t available, std::int64_t inner,
+                      std::int64_t padded_inner, std::int64_t pad, float* to);
+// and for PairForm::Rows, [rows or columns][padded_inner / 2] units.
+void rows_of_rows(Matrix<bf16> x, std::int64_t rows, std::int64_t inner, std::int64_t padded_inner, float* to);
+void rows_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t inner, std::int64_t padded_inner, float* to);
+
 // to[k][j] = x(k, j) for j < columns, 0 up to 16: one panel.
 template <class T>
 void panel_of_columns(Matrix<T> x, std::int64_t columns, std::int64_t inner, float* to);
@@ -33,5 +43,11 @@ void panel_of_columns(Matrix<T> x, std::int64_t columns, std::int64_t inner, flo
 template <class T>
 void panel_of_weight(const T* weight, std::int64_t in, std::int64_t first, std::int64_t count, std::int64_t panel,
                      float* to);
+
+// The same panels in pairs: to[k/2][j][k%2], padded_inner k.
+void pair_panel_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t inner, std::int64_t padded_inner,
+                           bf16* to);
+void pair_panel_of_weight(const bf16* weight, std::int64_t in, std::int64_t first, std::int64_t count,
+                          std::int64_t padded_inner, std::int64_t panel, bf16* to);
 
 }  // namespace grpo::kernels::blocks

@@ -3,8 +3,10 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <span>
 #include <vector>
 
+#include "kernels/attention_tiles.h"
 #include "kernels/softmax.h"
 #include "kernels/vector.h"
 
@@ -16,7 +18,7 @@ struct Row {
   std::int64_t vocab;
   float inv_temperature;
   const VectorKernels& kernels;
-  std::vector<ChunkStats> chunks;
+  std::span<const ChunkStats> chunks;
   RowStats stats;
 
   std::int64_t chunk_size(std::int64_t chunk) const { return std::min(kVocabChunk, vocab - chunk * kVocabChunk); }
@@ -29,15 +31,6 @@ struct Row {
     return c.sum == 0 ? 0 : std::exp(static_cast<double>(c.max) - stats.max) * c.sum;
   }
 };
-
-Row read_row(const float* logits, std::int64_t vocab, float inv_temperature, Isa isa) {
-  Row row{logits, vocab, inv_temperature, vector_kernels(isa), {}, {}};
-  row.chunks.resize((vocab + kVocabChunk - 1) / kVocabChunk);
-  const std::int64_t num_chunks = static_cast<std::int64_t>(row.chunks.size());
-  chunk_stats(logits, 1, vocab, vocab, inv_temperature, row.chunks.data(), num_chunks, isa, Team{});
-  row.stats = merge_stats(row.chunks.data(), num_chunks);
-  return row;
-}
 
 Draw greedy(const Row& row) {
   const float max = static_cast<float>(row.stats.max);
@@ -176,13 +169,46 @@ Draw draw_truncated(const Row& row, const DrawOptions& options, double u) {
 
 }  // namespace
 
-Draw draw(const float* logits, std::int64_t vocab, const DrawOptions& options, double u, Isa isa) {
-  const bool is_greedy = options.temperature == 0;
-  const Row row = read_row(logits, vocab, is_greedy ? 1 : inverse_temperature(options.temperature), isa);
+void head_logits(const HeadArgs& args, Isa isa, const Team& team) {
+  constexpr std::int64_t kSlab = 4 * kVocabChunk;  // whose logits stay near the core until their statistics are taken
+  const std::int64_t slabs = (args.vocab + kSlab - 1) / kSlab, num_chunks = vocab_chunks(args.vocab);
+  share_units(team, slabs, slabs, [&](const auto& next) {
+    for (std::int64_t slab = next(); slab >= 0; slab = next()) {
+      const std::int64_t first = slab * kSlab, last = std::min(first + kSlab, args.vocab);
+      const LinearArgs product{.type = args.type,
+                               .x = args.hidden,
+                               .rows = args.rows,
+                               .in = args.width,
+                               .x_stride = args.width,
+                               .weight = args.weight,
+                               .out = args.vocab,
+                               .first = first,
+                               .last = last,
+                               .y_type = Type::F32,
+                               .y = args.logits + first,
+                               .y_stride = args.vocab};
+      linear_each(&product, 1, isa);
+      chunk_stats(args.logits + first, args.rows, last - first, args.vocab, args.inv_temperature,
+                  args.stats + first / kVocabChunk, num_chunks, isa, Team{});
+    }
+  });
+}
+
+Draw draw(const float* logits, const ChunkStats* stats, std::int64_t vocab, const DrawOptions& options, double u,
+          Isa isa) {
+  const std::span<const ChunkStats> chunks(stats, static_cast<std::size_t>(vocab_chunks(vocab)));
+  const Row row{
+      logits, vocab, draw_scale(options), vector_kernels(isa), chunks, merge_stats(stats, vocab_chunks(vocab))};
   if (!std::isfinite(row.stats.log_sum)) return {-1, std::numeric_limits<float>::quiet_NaN()};
-  if (is_greedy) return greedy(row);
+  if (options.temperature == 0) return greedy(row);
   const bool whole = (options.top_k <= 0 || options.top_k >= vocab) && options.top_p >= 1 && options.min_p <= 0;
   return whole ? draw_whole(row, u) : draw_truncated(row, options, u);
+}
+
+Draw draw(const float* logits, std::int64_t vocab, const DrawOptions& options, double u, Isa isa) {
+  std::vector<ChunkStats> stats(static_cast<std::size_t>(vocab_chunks(vocab)));
+  chunk_stats(logits, 1, vocab, vocab, draw_scale(options), stats.data(), vocab_chunks(vocab), isa, Team{});
+  return draw(logits, stats.data(), vocab, options, u, isa);
 }
 
 }  // namespace grpo::kernels

@@ -13,6 +13,7 @@
 namespace grpo::kernels {
 
 inline constexpr std::int64_t kVocabChunk = 1024;
+inline std::int64_t vocab_chunks(std::int64_t vocab) { return (vocab + kVocabChunk - 1) / kVocabChunk; }
 
 // exp in fp32: one polynomial, the same bits on every instruction set; error below 2 ulp (subnormal results: 2 units of
 // 2^-149); 0 below -104, inf above 89.
@@ -70,5 +71,24 @@ struct Draw {
 // shortest list that reaches it, never less than one token. A token whose probability rounds to 0 (-inf: banned) is
 // never drawn.
 Draw draw(const float* logits, std::int64_t vocab, const DrawOptions& options, double u, Isa isa);
+// The same from the row's statistics, taken with draw_scale(options).
+Draw draw(const float* logits, const ChunkStats* stats, std::int64_t vocab, const DrawOptions& options, double u,
+          Isa isa);
+inline float draw_scale(const DrawOptions& options) {
+  return options.temperature == 0 ? 1 : inverse_temperature(static_cast<double>(options.temperature));
+}
+
+// Logits of hidden rows and their statistics in one pass over the head.
+struct HeadArgs {
+  Type type = Type::F32;         // of hidden and of the packed weight
+  const void* hidden = nullptr;  // [rows, width]
+  std::int64_t rows = 0, width = 0;
+  const void* weight = nullptr;  // packed [vocab, width]
+  std::int64_t vocab = 0;
+  float inv_temperature = 1;
+  float* logits = nullptr;      // [rows, vocab], written
+  ChunkStats* stats = nullptr;  // [rows, vocab_chunks(vocab)], written
+};
+void head_logits(const HeadArgs& args, Isa isa, const Team& team);
 
 }  // namespace grpo::kernels

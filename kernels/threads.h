@@ -1,6 +1,9 @@
 // The caller's thread team, handed in as one function so that kernels/ knows no thread library.
 #pragma once
 
+#include <sched.h>
+
+#include <atomic>
 #include <cstdint>
 
 namespace grpo::kernels {
@@ -12,6 +15,10 @@ struct Team {
                                                                                  void (*task)(void*, int), void* arg) {
     for (int i = 0; i < num_tasks; ++i) task(arg, i);
   };
+
+  // Calls body(arg, i, n) for i = 0 .. n - 1 on n <= size threads side by side, which may wait for each other.
+  void (*together)(int size, void (*body)(void* arg, int index, int count),
+                   void* arg) = [](int, void (*body)(void*, int, int), void* arg) { body(arg, 0, 1); };
 
   // f(begin, end) over contiguous pieces of [0, n), at most one piece per thread, none smaller than `grain`.
   // Kernels are written so that no result depends on where the pieces are cut.
@@ -36,6 +43,42 @@ struct Team {
         },
         &job);
   }
+
+  // f(index, count) on up to `most` threads side by side.
+  template <class F>
+  void side_by_side(int most, const F& f) const {
+    together(
+        most < size ? most : size, [](void* arg, int index, int count) { (*static_cast<const F*>(arg))(index, count); },
+        const_cast<void*>(static_cast<const void*>(&f)));
+  }
+};
+
+// Where threads that run side by side wait for each other. They spin; one that waits for long lets others run, in case
+// the thread it waits for has no core.
+class Barrier {
+ public:
+  // For all `count` threads of a region.
+  void wait(int count) {
+    if (count == 1) return;
+    const std::uint32_t round = round_.load(std::memory_order_acquire);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == count - 1) {
+      arrived_.store(0, std::memory_order_relaxed);
+      round_.store(round + 1, std::memory_order_release);
+      return;
+    }
+    for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
+      if (spins < kSpins) {
+        __builtin_ia32_pause();
+      } else {
+        sched_yield();
+      }
+    }
+  }
+
+ private:
+  static constexpr int kSpins = 4096;
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<std::uint32_t> round_{0};
 };
 
 }  // namespace grpo::kernels

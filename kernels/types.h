@@ -12,7 +12,13 @@ struct bf16 {
   std::uint16_t bits;
 };
 
+// bf16 whose order in a panel is that of floats (kernels/panel.h).
+struct PlainHalf {
+  std::uint16_t bits;
+};
+
 inline float to_float(float x) { return x; }
+inline float to_float(PlainHalf x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16); }
 inline float to_float(bf16 x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16); }
 
 // Round to nearest, ties to even; NaN stays NaN.

@@ -6,6 +6,8 @@ namespace grpo::kernels {
 
 const VectorKernels& vector_kernels(Isa isa) {
   switch (isa) {
+    case Isa::Amx:
+    case Isa::Avx512Bf16:
     case Isa::Avx512:
       return vector_avx512;
     case Isa::Avx2:

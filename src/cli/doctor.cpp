@@ -1,10 +1,7 @@
 #include <link.h>
 
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <set>
-#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -45,30 +42,16 @@ Json openmp() {
   return report;
 }
 
-std::set<std::string> cpu_flags() {
-  std::ifstream cpus("/proc/cpuinfo");
-  for (std::string line; std::getline(cpus, line);) {
-    if (!line.starts_with("flags")) continue;
-    std::istringstream flags(line.substr(line.find(':') + 1));
-    return {std::istream_iterator<std::string>(flags), {}};
-  }
-  return {};
-}
-
-// Of what the kernels have code for: used, or why not. Of what they have none for: whether the machine has it.
+// Used, or why not.
 Json instruction_sets() {
   Json report;
   const std::string used = isa_name();
-  for (const kernels::Isa isa : {kernels::Isa::Scalar, kernels::Isa::Avx2, kernels::Isa::Avx512}) {
+  for (const kernels::Isa isa : kernels::kIsas) {
     const std::string name = kernels::name(isa), lacks = kernels::isa_lacks(isa);
     report[name] = name == used    ? "used"
                    : lacks.empty() ? "runs here, not used: " + used + " does too and is faster"
                                    : "not used: this machine lacks " + lacks;
   }
-  const std::set<std::string> flags = cpu_flags();
-  for (const char* name : {"avx512_bf16", "amx_bf16"})
-    report[name] = std::string("not in this build: no kernel for it yet; this machine ") +
-                   (flags.count(name) ? "has it" : "lacks it");
   return report;
 }
 

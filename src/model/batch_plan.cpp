@@ -89,16 +89,18 @@ BatchPlan plan_batch(const TokenBatch& batch, const ModelConfig& config, DType d
       position_at[row] = static_cast<std::int32_t>(start + row - s.begin);
     if (length > max_position + 1) max_position = length - 1;
   }
-  if (!cache)
-    return {std::move(ids), std::move(positions), max_position, Attend(attention_heads(config), std::move(packed))};
+  const AttentionHeads heads = attention_heads(config);
+  if (!cache) return {std::move(ids), std::move(positions), max_position, {heads, std::move(packed), {}}};
 
   cache->grow(growth);
   for (const BatchSequence& s : batch.sequences) {
     const KvCache::Impl::Sequence& sequence = cache->at(s.cache, "forward");
     cached.push_back({s.begin, s.end, sequence.length, sequence.blocks.data()});
   }
-  return {std::move(ids), std::move(positions), max_position,
-          Attend(attention_heads(config), std::move(cached), cache->stores)};
+  return {std::move(ids),
+          std::move(positions),
+          max_position,
+          {heads, {}, ops::DecoderCache{heads, std::move(cached), &cache->stores, &cache->scratch}}};
 }
 
 }  // namespace grpo::inline GRPO_ABI

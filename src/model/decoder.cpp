@@ -3,6 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include "ops/decode.h"
+
 namespace grpo::inline GRPO_ABI {
 namespace {
 
@@ -21,19 +23,12 @@ class SpecList {
   std::vector<WeightSpec> specs;
 };
 
-struct Projection {
-  Parameter* weight;
-  Parameter* bias;  // or null
+using Layer = ops::DecoderLayer;
+using ops::Projection;
 
-  at::Tensor operator()(const at::Tensor& x) const { return linear(x, *weight, bias); }
-};
-
-struct Layer {
-  Projection q, k, v, o;
-  Parameter *q_norm, *k_norm;  // or null
-  Projection gate, up, down;
-  Parameter *attention_norm, *mlp_norm;
-};
+at::Tensor apply(const Projection& projection, const at::Tensor& x) {
+  return linear(x, *projection.weight, projection.bias);
+}
 
 // Hands out parameters in the order of decoder_weights().
 class ParameterOrder {
@@ -116,23 +111,30 @@ at::Tensor decoder_forward(const ForwardInput& in, const DecoderParts& parts) {
   const ModelConfig& c = in.config;
   ParameterOrder parameters(in.parameters, parts);
   at::Tensor x = embedding(*parameters.next(), in.ids);
-  for (std::size_t i = 0; i < static_cast<std::size_t>(c.num_layers); ++i) {
-    const Layer layer = parameters.layer();
+  std::vector<Layer> layers;
+  for (std::int64_t i = 0; i < c.num_layers; ++i) layers.push_back(parameters.layer());
+  Parameter& last_norm = *parameters.next();
+  if (in.attend.cache) {
+    x = ops::decoder_layers(x, layers, in.positions, in.rope_table, c.norm_eps, *in.attend.cache);
+    return rms_norm(x, last_norm, c.norm_eps);
+  }
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const Layer& layer = layers[i];
     x = mark_layer(x, in.layer_done, static_cast<std::int64_t>(i));
     at::Tensor h = rms_norm(x, *layer.attention_norm, c.norm_eps);
-    at::Tensor q = layer.q(h), k = layer.k(h);
+    at::Tensor q = apply(layer.q, h), k = apply(layer.k, h);
     if (parts.head_norms) {
       q = norm_heads(q, *layer.q_norm, c.norm_eps);
       k = norm_heads(k, *layer.k_norm, c.norm_eps);
     }
     q = rope(q, c.num_heads, in.positions, in.rope_table);
     k = rope(k, c.num_kv_heads, in.positions, in.rope_table);
-    x = add(x, layer.o(in.attend(i, q, k, layer.v(h))));
+    x = add(x, apply(layer.o, in.attend(q, k, apply(layer.v, h))));
 
     h = rms_norm(x, *layer.mlp_norm, c.norm_eps);
-    x = add(x, layer.down(swiglu(layer.gate(h), layer.up(h))));
+    x = add(x, apply(layer.down, swiglu(apply(layer.gate, h), apply(layer.up, h))));
   }
-  return rms_norm(x, *parameters.next(), c.norm_eps);
+  return rms_norm(x, last_norm, c.norm_eps);
 }
 
 }  // namespace grpo::inline GRPO_ABI

@@ -19,6 +19,7 @@ struct KvCache::Impl {
   AttentionHeads heads;
   DType dtype = DType::Float32;
   std::vector<at::Tensor> stores;  // per layer [num_blocks * block elements]; pages are committed as they are written
+  at::Tensor scratch;              // of the forwards over this cache
   std::vector<std::int32_t> free;  // a stack: used pages are used again first
   std::vector<std::int32_t> num_owners;  // per block: sequences that hold it
   std::vector<Sequence> sequences;

@@ -52,7 +52,8 @@ at::Tensor rope(const at::Tensor& x, std::int64_t heads, const at::Tensor& posit
   const auto rotate = [=](const at::Tensor& from, bool inverse) {
     const at::Tensor to = from.new_empty({rows, width});
     kernels::rope(ops::kernel_type(from), from.const_data_ptr(), positions_T.const_data_ptr<std::int32_t>(),
-                  table_PE.const_data_ptr<float>(), rows, heads, head, inverse, to.mutable_data_ptr(), ops::team());
+                  table_PE.const_data_ptr<float>(), rows, heads, head, inverse, to.mutable_data_ptr(), ops::isa(),
+                  ops::team());
     return to;
   };
   const at::Tensor y_THE = rotate(x_THE, /*inverse=*/false);
@@ -87,7 +88,7 @@ at::Tensor add(const at::Tensor& a, const at::Tensor& b) {
   const at::Tensor b_TD = ops::activations_like("add", "b", b, a_TD);
   const at::Tensor y_TD = a_TD.new_empty(a_TD.sizes());
   kernels::add(ops::kernel_type(a_TD), a_TD.const_data_ptr(), b_TD.const_data_ptr(), y_TD.numel(),
-               y_TD.mutable_data_ptr(), ops::team());
+               y_TD.mutable_data_ptr(), ops::isa(), ops::team());
   if (!ops::wants_grad({a_TD, b_TD})) return y_TD;
   ops::record("add", {a_TD, b_TD}, {y_TD}, [](const ops::Tensors& grads) -> ops::Tensors {
     return {grads[0], grads[0]};

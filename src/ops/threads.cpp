@@ -1,5 +1,6 @@
 #include "ops/threads.h"
 
+#include <omp.h>
 #include <sched.h>
 
 #include <atomic>
@@ -16,6 +17,12 @@ void run_in_pool(int num_tasks, void (*task)(void* arg, int index), void* arg) {
   at::parallel_for(0, num_tasks, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) task(arg, static_cast<int>(i));
   });
+}
+
+void run_side_by_side(int size, void (*body)(void* arg, int index, int count), void* arg) {
+  if (size <= 1 || omp_in_parallel()) return body(arg, 0, 1);
+#pragma omp parallel num_threads(size)
+  body(arg, omp_get_thread_num(), omp_get_num_threads());
 }
 
 int allowed_cpus() {
@@ -35,7 +42,7 @@ std::atomic<kernels::Isa>& chosen_isa() {
 
 namespace grpo::ops {
 
-kernels::Team team() { return {at::get_num_threads(), &run_in_pool}; }
+kernels::Team team() { return {at::get_num_threads(), &run_in_pool, &run_side_by_side}; }
 kernels::Isa isa() { return chosen_isa().load(std::memory_order_relaxed); }
 
 }  // namespace grpo::ops
@@ -56,13 +63,13 @@ void force_isa(const std::string& isa) {
     chosen_isa() = kernels::best_isa();
     return;
   }
-  for (const kernels::Isa candidate : {kernels::Isa::Scalar, kernels::Isa::Avx2, kernels::Isa::Avx512}) {
+  for (const kernels::Isa candidate : kernels::kIsas) {
     if (isa != kernels::name(candidate)) continue;
     GRPO_CHECK(kernels::isa_runs(candidate), "[force_isa] isa: this CPU does not run " + isa);
     chosen_isa() = candidate;
     return;
   }
-  throw Error("[force_isa] isa: expected scalar, avx2, avx512 or nothing, got \"" + isa + "\"");
+  throw Error("[force_isa] isa: expected scalar, avx2, avx512, avx512bf16, amx or nothing, got \"" + isa + "\"");
 }
 
 }  // namespace grpo::inline GRPO_ABI

@@ -10,6 +10,7 @@
 #include <grpo/rollout.h>
 
 #include "base/random.h"
+#include "ops/decode.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -209,7 +210,7 @@ class Generation {
       for (std::int64_t i = begin; i < begin + count; ++i)
         uniforms.push_back(next_uniform(live_[first + static_cast<std::size_t>(i)]));
       const std::vector<SampledToken> tokens =
-          sample(logits(hidden.narrow(0, begin, count), model_.head()), uniforms, sampling);
+          ops::draw_next(hidden.narrow(0, begin, count), model_.head(), uniforms, sampling, logits_);
       for (std::int64_t i = 0; i < count; ++i)
         append(live_[first + static_cast<std::size_t>(begin + i)], tokens[static_cast<std::size_t>(i)]);
     }
@@ -290,6 +291,7 @@ class Generation {
   const SamplerOptions& options_;
   std::int64_t capacity_;  // blocks
   KvCache cache_;
+  at::Tensor logits_;      // scratch of the draws
   std::int64_t free_ = 0;  // blocks not promised to anyone
   std::size_t longest_stop_ = 0;
   std::size_t next_request_ = 0;

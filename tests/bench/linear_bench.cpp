@@ -1,6 +1,6 @@
 // Speed of the matrix products: GFLOP/s of forward, input gradient and weight gradient, and for few rows the rate at
 // which weights are read, beside a plain read of the same bytes.
-//   linear_bench [--threads N] [--type f32|bf16] [--isa avx512|avx2] [--seconds S] [rows in out]...
+//   linear_bench [--threads N] [--type f32|bf16] [--isa NAME] [--seconds S] [rows in out]...
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -213,7 +213,8 @@ Options parse(int argc, char** argv) {
     } else if (arg == "--type") {
       options.type = value() == "bf16" ? Type::BF16 : Type::F32;
     } else if (arg == "--isa") {
-      options.isa = value() == "avx2" ? Isa::Avx2 : Isa::Avx512;
+      const std::string wanted = value();
+      options.isa = *std::find_if(std::begin(kIsas), std::end(kIsas), [&](Isa isa) { return wanted == name(isa); });
     } else if (arg == "--seconds") {
       options.seconds = std::atof(value().c_str());
     } else {

@@ -146,14 +146,13 @@ def doctor():
     check(1 << 20 < report["available_memory_bytes"] <= total, "doctor: memory")
 
     flags = re.search(r"^flags\s*:(.*)$", open("/proc/cpuinfo").read(), re.M)[1].split()
-    needs = {"scalar": [], "avx2": ["avx2", "fma"], "avx512": ["avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"]}
+    wide = ["avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"]
+    needs = {"scalar": [], "avx2": wide[:2], "avx512": wide, "avx512bf16": wide + ["avx512_bf16"], "amx": wide + ["amx_bf16"]}
     sets = report["instruction_sets"]
     for name, needed in needs.items():
         lacks = [flag for flag in needed if flag not in flags]
         check(sets[name].startswith("not used: this machine lacks") == bool(lacks) and all(flag in sets[name] for flag in lacks), f"doctor: {name}: {sets[name]}")
     check([name for name in needs if sets[name] == "used"] == [report["kernels"]], "doctor: one set is used")
-    for name in ("avx512_bf16", "amx_bf16"):
-        check(sets[name].endswith("has it" if name in flags else "lacks it"), f"doctor: {name}: {sets[name]}")
 
     check(os.path.samefile(report["reward_worker"], f"{os.path.dirname(GRPO)}/grpo-reward-worker"), "doctor: reward worker")
     done = subprocess.run([GRPO, "doctor"], capture_output=True, env={**os.environ, "GRPO_REWARD_WORKER": "/nowhere/worker"})

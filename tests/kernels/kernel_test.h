@@ -17,16 +17,22 @@ namespace grpo::kernels {
 
 // Every task in a thread of its own.
 inline Team thread_team(int size) {
-  return {size, [](int num_tasks, void (*task)(void*, int), void* arg) {
+  return {size,
+          [](int num_tasks, void (*task)(void*, int), void* arg) {
             std::vector<std::thread> threads;
             for (int i = 0; i < num_tasks; ++i) threads.emplace_back(task, arg, i);
+            for (std::thread& thread : threads) thread.join();
+          },
+          [](int count, void (*body)(void*, int, int), void* arg) {
+            std::vector<std::thread> threads;
+            for (int i = 0; i < count; ++i) threads.emplace_back(body, arg, i, count);
             for (std::thread& thread : threads) thread.join();
           }};
 }
 
 inline std::vector<Isa> isas_here() {
   std::vector<Isa> found;
-  for (const Isa isa : {Isa::Scalar, Isa::Avx2, Isa::Avx512}) {
+  for (const Isa isa : kIsas) {
     if (isa_runs(isa)) found.push_back(isa);
   }
   return found;

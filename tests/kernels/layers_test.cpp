@@ -274,7 +274,7 @@ TEST(Rope, RotatesHalfSplitPairs) {
       const Buffer x = numbers.normals(type, c.rows * width);
       for (const int threads : {1, 2, 3}) {
         Buffer y(type, c.rows * width);
-        rope(type, x.data(), c.positions.data(), c.table.data(), c.rows, c.heads, c.head, inverse, y.data(),
+        rope(type, x.data(), c.positions.data(), c.table.data(), c.rows, c.heads, c.head, inverse, y.data(), best_isa(),
              thread_team(threads));
         for (std::int64_t i = 0; i < c.rows * width; ++i) {
           const std::int64_t d = i % c.head, row = i / width;
@@ -299,7 +299,8 @@ TEST(Rope, InverseUndoesItInPlace) {
   const Buffer x = numbers.normals(Type::F32, n);
   Buffer y = x;
   for (const bool inverse : {false, true}) {
-    rope(Type::F32, y.data(), c.positions.data(), c.table.data(), c.rows, c.heads, c.head, inverse, y.data(), Team{});
+    rope(Type::F32, y.data(), c.positions.data(), c.table.data(), c.rows, c.heads, c.head, inverse, y.data(),
+         best_isa(), Team{});
   }
   // Four products and two sums of numbers up to |x| sqrt(2), and cos^2 + sin^2 = 1 to two roundings.
   for (std::int64_t i = 0; i < n; ++i) EXPECT_NEAR(y[i], x[i], 12 * kUnit * 5);
@@ -375,7 +376,7 @@ TEST(Add, RoundsOnce) {
     const Buffer a = numbers.normals(type, kN), b = numbers.normals(type, kN, 0.01);
     for (const int threads : {1, 3}) {
       Buffer y(type, kN);
-      add(type, a.data(), b.data(), kN, y.data(), thread_team(threads));
+      add(type, a.data(), b.data(), kN, y.data(), best_isa(), thread_team(threads));
       Buffer want(type, kN);
       for (std::int64_t i = 0; i < kN; ++i) want.set(i, static_cast<double>(static_cast<float>(a[i] + b[i])));
       EXPECT_TRUE(y == want);

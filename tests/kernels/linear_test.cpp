@@ -61,6 +61,8 @@ struct Problem {
   const float* weights(std::int64_t n) const { return weight.data() + n * shape.in; }
 };
 
+float flushed(float x) { return std::abs(x) < std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : x; }
+
 // The order of summation as kernels/linear.h states it.
 float sum_in_order(const Problem& p, std::int64_t r, std::int64_t n) {
   const float *a = p.row(r), *b = p.weights(n);
@@ -72,8 +74,8 @@ float sum_in_order(const Problem& p, std::int64_t r, std::int64_t n) {
   for (std::int64_t block = 0; block < p.shape.in; block += 32) {
     float chain[2] = {0, 0};
     for (std::int64_t k = block; k < std::min(block + 32, p.shape.in); ++k)
-      chain[k % 2] = std::fma(a[k], b[k], chain[k % 2]);
-    sum += chain[0] + chain[1];
+      chain[k % 2] = flushed(std::fma(flushed(a[k]), flushed(b[k]), chain[k % 2]));
+    sum = flushed(sum + flushed(chain[0] + chain[1]));
   }
   return sum;
 }
@@ -192,7 +194,8 @@ TEST(Linear, ExtremeValuesStayInTheirPlace) {
     p.x[2 * 45 + 7] = 3e38f;
     p.weight[5 * 45 + 7] = 3e38f;
     p.weight[6 * 45 + 7] = -3e38f;
-    for (std::size_t k = 0; k < 45; ++k) p.x[4 * 45 + k] = 1e-40f, p.x[5 * 45 + k] = -0.0f;
+    for (std::size_t k = 0; k < 45; ++k) p.x[4 * 45 + k] = 1e-40f, p.x[5 * 45 + k] = -0.0f, p.x[6 * 45 + k] = 2e-38f;
+    for (std::size_t k = 0; k < 45; ++k) p.weight[7 * 45 + k] = k % 3 == 0 ? 1e-40f : 0.4f;
     p.prepare();
     const Floats y = expected(p);
     EXPECT_TRUE(std::isinf(y[0]) && std::isnan(y[39 + kGap]) && y[2 * (39 + kGap) + 5] == infinity);

@@ -154,7 +154,7 @@ TEST_P(Attention, ARowsBitsDependOnItsHistoryOnly) {
   const at::Tensor together = x(kBatch);
   set_threads(2);
   EXPECT_TRUE(bit_equal(x(kBatch), together)) << "two threads";
-  for (const char* isa : {"scalar", "avx2", "avx512"}) {
+  for (const char* isa : {"scalar", "avx2", "avx512", "avx512bf16", "amx"}) {
     try {
       force_isa(isa);
     } catch (const Error&) {

@@ -144,7 +144,7 @@ TEST_P(LayerBits, DependOnNoNeighbourThreadOrInstructionSet) {
   const at::Tensor head = logits(whole, layer.embed);
   set_threads(2);
   EXPECT_TRUE(bit_equal(layer(ids, positions, table), whole));
-  for (const char* isa : {"scalar", "avx2", "avx512"}) {
+  for (const char* isa : {"scalar", "avx2", "avx512", "avx512bf16", "amx"}) {
     try {
       force_isa(isa);
     } catch (const Error&) {

@@ -1,0 +1,152 @@
+// bf16 products with vdpbf16ps. The instruction adds two products of bf16 pairs to each fp32 sum, one after the other,
+// each with one rounding, that of the high halves first; subnormals count as 0. Fed with the pairs (k + 2, k), it is
+// two steps of the even chain of kernels/linear.h, with (k + 3, k + 1) two of the odd one. GCC 12 takes the undefined
+// pass-through operands inside its own intrinsics for uninitialised variables (its bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+#include <immintrin.h>
+
+#include "kernels/panel_tables.h"
+
+namespace grpo::kernels {
+namespace {
+
+constexpr int kPairBlock = 32, kSteps = kPairBlock / 4;  // instructions of one chain
+constexpr int kMaxRows = 7;                              // x 2 panels x 2 chains = 28 of the 32 registers
+constexpr std::int64_t kMostRows = 126;                  // whose words and sums stay in the cache beside the panels
+constexpr int kMostPanels = 4;
+constexpr std::int64_t kPrefetchLines = 24;  // ahead in each panel
+
+constexpr int max_panels(int rows) { return rows <= 3 ? 4 : rows == 4 ? 3 : 2; }
+
+// One block of a panel: the even chain's lines, then the odd chain's.
+struct alignas(64) Lines {
+  __m512i even[kSteps], odd[kSteps];
+};
+
+// A row's sums, which wait in the nearest cache from block to block.
+struct alignas(64) Sums {
+  float panel[kMostPanels][kPanel];
+};
+
+void pair_up(const bf16* b, Lines& lines) {
+  for (int s = 0; s < kSteps; ++s, b += 4 * kPanel) {
+    const auto ahead = reinterpret_cast<std::uintptr_t>(b) + 64 * kPrefetchLines;
+    _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(ahead + 64), _MM_HINT_T0);
+    const __m512i first = _mm512_loadu_si512(b), second = _mm512_loadu_si512(b + 2 * kPanel);
+    lines.even[s] = _mm512_mask_mov_epi16(_mm512_slli_epi32(first, 16), 0x55555555u, second);
+    lines.odd[s] = _mm512_mask_mov_epi16(_mm512_srli_epi32(second, 16), 0xaaaaaaaau, first);
+  }
+}
+
+// sums[r][p] += even chain + odd chain, over one block.
+template <int R, int P>
+void chains(const float* a, std::int64_t a_step, const Lines* lines, Sums* sums) {
+  __m512 even[R][P], odd[R][P];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) even[r][p] = odd[r][p] = _mm512_setzero_ps();
+  for (int s = 0; s < kSteps; ++s) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const __m512bh pair = reinterpret_cast<__m512bh>(_mm512_set1_ps(a[r]));
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p)
+        even[r][p] = _mm512_dpbf16_ps(even[r][p], pair, reinterpret_cast<__m512bh>(lines[p].even[s]));
+    }
+    a += a_step;
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const __m512bh pair = reinterpret_cast<__m512bh>(_mm512_set1_ps(a[r]));
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p)
+        odd[r][p] = _mm512_dpbf16_ps(odd[r][p], pair, reinterpret_cast<__m512bh>(lines[p].odd[s]));
+    }
+    a += a_step;
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) {
+      float* sum = sums[r].panel[p];
+      _mm512_store_ps(sum, _mm512_add_ps(_mm512_load_ps(sum), _mm512_add_ps(even[r][p], odd[r][p])));
+    }
+}
+
+template <int R, int P>
+void chains_of_panels(int panels, const float* a, std::int64_t a_step, const Lines* lines, Sums* sums) {
+  if (panels == P) {
+    chains<R, P>(a, a_step, lines, sums);
+  } else if constexpr (P > 1) {
+    chains_of_panels<R, P - 1>(panels, a, a_step, lines, sums);
+  }
+}
+
+template <int R>
+void chains_of(int rows, int panels, const float* a, std::int64_t a_step, const Lines* lines, Sums* sums) {
+  if (rows == R) {
+    chains_of_panels<R, max_panels(R)>(panels, a, a_step, lines, sums);
+  } else if constexpr (R > 1) {
+    chains_of<R - 1>(rows, panels, a, a_step, lines, sums);
+  }
+}
+
+int panels_of(std::int64_t rows) {
+  const std::int64_t tiles = (rows + kMaxRows - 1) / kMaxRows;
+  return max_panels(static_cast<int>((rows + tiles - 1) / tiles));
+}
+
+// Those of panel p that are among `width` columns.
+__mmask16 columns(std::int64_t width, int p) {
+  const std::int64_t left = width - p * kPanel;
+  return static_cast<__mmask16>(left >= kPanel ? 0xffff : (1 << left) - 1);
+}
+
+// All rows over up to kMostPanels panels: each block of weights is read once and serves every row. `width`: columns of
+// c.
+void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, std::int64_t width) {
+  const std::int64_t tiles = (g.rows + kMaxRows - 1) / kMaxRows;
+  Lines lines[kMostPanels];
+  Sums sums[kMostRows];  // apart from c, whose rows may compete for the same places of the cache
+  for (std::int64_t r = 0; r < g.rows; ++r) {
+    for (int p = 0; p < panels; ++p) {
+      const float* from = c + r * g.c_row + p * g.c_panel;
+      _mm512_store_ps(sums[r].panel[p],
+                      g.accumulate ? _mm512_maskz_loadu_ps(columns(width, p), from) : _mm512_setzero_ps());
+    }
+  }
+  for (std::int64_t k = 0; k < g.inner; k += kPairBlock) {
+    for (int p = 0; p < panels; ++p) pair_up(b + p * g.b_panel + k * kPanel, lines[p]);
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const std::int64_t row = g.rows * t / tiles, rows = g.rows * (t + 1) / tiles - row;
+      chains_of<kMaxRows>(static_cast<int>(rows), panels, g.a + k / 2 * g.a_k + row, g.a_k, lines, sums + row);
+    }
+  }
+  for (std::int64_t r = 0; r < g.rows; ++r)
+    for (int p = 0; p < panels; ++p)
+      _mm512_mask_storeu_ps(c + r * g.c_row + p * g.c_panel, columns(width, p), _mm512_load_ps(sums[r].panel[p]));
+}
+
+void product(const PanelProduct<bf16>& g) {
+  if (g.rows == 0) return;
+  const unsigned int mode = _mm_getcsr();
+  _mm_setcsr(mode | kFlushSubnormals);
+  const int group = panels_of(g.rows);
+  for (std::int64_t column = 0; column < g.columns; column += group * kPanel) {
+    const std::int64_t p = column / kPanel, left = g.columns - column;
+    const std::int64_t width = left < group * kPanel ? left : group * kPanel;
+    rows_of(g, g.b + p * g.b_panel, static_cast<int>((width + kPanel - 1) / kPanel), g.c + p * g.c_panel, width);
+  }
+  _mm_setcsr(mode);
+}
+
+}  // namespace
+
+extern const PanelKernel<bf16> pairs_avx512bf16;
+const PanelKernel<bf16> pairs_avx512bf16 = {product, kMostRows, 2 * kMaxRows, panels_of, PairForm::Words};
+
+}  // namespace grpo::kernels
