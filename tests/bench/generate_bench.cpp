@@ -1,4 +1,4 @@
-// Sampling alone, for suite.py: groups of answers to given prompts, the seconds of every decode step.
+// Sampling alone, for the suite: groups of answers to given prompts, the seconds of every decode step.
 //   generate_bench MODEL fp32|bf16 THREADS PROMPTS.json
 // PROMPTS.json is a list of lists of ids. A request names what to sample, all of it optional:
 //   {"prompts": [0, 1], "samples": 16, "tokens": 64, "cache_tokens": 65536, "stop": false}

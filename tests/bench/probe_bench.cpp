@@ -1,4 +1,4 @@
-// What the machine allows at this moment, for suite.py: bytes read from memory a second (the best of 1, 2, 4 and 8
+// What the machine allows at this moment, for the suite: bytes read from memory a second (the best of 1, 2, 4 and 8
 // streams a thread), fp32 multiply-adds and products of bf16 from registers, each with the best instructions that the
 // CPU has.
 //   probe_bench THREADS

@@ -1,4 +1,4 @@
-// How the suite (suite.py) talks to a program: one JSON line in, one JSON line out, until the input ends.
+// How the suite (tests/bench/suite) talks to a program: one JSON line in, one JSON line out, until the input ends.
 #pragma once
 
 #include <cstdio>

@@ -1,4 +1,4 @@
-// Steps of a run without its files, for suite.py; on several ranks under mpirun.
+// Steps of a run without its files, for the suite; on several ranks under mpirun.
 //   step_bench RUN.json
 // Any request takes a step; the line back is its metrics.
 #include <grpo/grpo.h>

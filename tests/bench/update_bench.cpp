@@ -1,4 +1,4 @@
-// One update alone, and the log-probs alone, of answers that are given, for suite.py.
+// One update alone, and the log-probs alone, of answers that are given, for the suite.
 //   update_bench MODEL fp32|bf16 THREADS ANSWERS.json
 // ANSWERS.json: {"prompt": ids, "answers": [ids, ...]}. Every answer carries a copy of its prompt, and all are one
 // micro-batch. A request names the "work":

@@ -20,7 +20,7 @@ import rows_training as training
 from material import Material
 from turns import Contender, Failed
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.append(str(ROOT / "tests/cli"))
 import own_network  # noqa: E402
 

@@ -48,7 +48,7 @@ class Contender:
     def read(self):
         """The next line that is a JSON object; libraries print others."""
         for line in self.process.stdout:
-            if line.startswith("{"):
+            if line.startswith('{"'):
                 return json.loads(line)
         self.process.wait()
         self.log.seek(0)
