@@ -122,7 +122,8 @@ constexpr int kSums = 12;  // independent ones: they cover the latency of two un
 // Each returns its floating-point operations; `sink` keeps the work from being dropped.
 [[gnu::target("avx2,fma")]] double fma_avx2(float* sink) {
   const __m256 a = _mm256_set1_ps(0.5f), b = _mm256_set1_ps(0.25f);
-  __m256 sums[kSums] = {};
+  __m256 sums[kSums];  // each its own value, or one would do for all
+  for (int i = 0; i < kSums; ++i) sums[i] = _mm256_set1_ps(static_cast<float>(i));
   for (int round = 0; round < kRounds; ++round)
     for (__m256& sum : sums) sum = _mm256_fmadd_ps(sum, a, b);
   for (const __m256& sum : sums) *sink += _mm256_cvtss_f32(sum);
@@ -131,7 +132,8 @@ constexpr int kSums = 12;  // independent ones: they cover the latency of two un
 
 [[gnu::target("avx512f")]] double fma_avx512(float* sink) {
   const __m512 a = _mm512_set1_ps(0.5f), b = _mm512_set1_ps(0.25f);
-  __m512 sums[kSums] = {};
+  __m512 sums[kSums];
+  for (int i = 0; i < kSums; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
   for (int round = 0; round < kRounds; ++round)
     for (__m512& sum : sums) sum = _mm512_fmadd_ps(sum, a, b);
   for (const __m512& sum : sums) *sink += _mm512_cvtss_f32(sum);
@@ -143,7 +145,8 @@ constexpr int kSums = 12;  // independent ones: they cover the latency of two un
   __m512bh a, b;
   std::memcpy(&a, &ones, sizeof a);
   std::memcpy(&b, &ones, sizeof b);
-  __m512 sums[kSums] = {};
+  __m512 sums[kSums];
+  for (int i = 0; i < kSums; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
   for (int round = 0; round < kRounds; ++round)
     for (__m512& sum : sums) sum = _mm512_dpbf16_ps(sum, a, b);
   for (const __m512& sum : sums) *sink += _mm512_cvtss_f32(sum);

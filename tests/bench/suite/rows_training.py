@@ -34,14 +34,17 @@ def least_step_seconds(model, step, prompt_tokens, dtype, probe):
 def whole_step(bench, dtype, goals):
     model = bench.material.smollm2
     run = bench.material.run_file(f"step-{dtype}", model, STEP, dtype, bench.threads, "chat", bench.rounds + 2)
-    sides = {"ours": bench.program("step_bench", run), "TRL": bench.peer("peer_trl", run),
-             "checkpointing": bench.peer("peer_trl", run, "--checkpointing")}
-    answers = take_turns(bench.rounds, {side: program.ask for side, program in sides.items()})
-    memory = {side: program.close() / 2**30 for side, program in sides.items()}
+    with bench.program("step_bench", run) as ours, bench.peer("peer_trl", run) as trl, \
+            bench.peer("peer_trl", run, "--checkpointing") as checkpointing:
+        sides = {"ours": ours, "TRL": trl, "checkpointing": checkpointing}
+        answers = take_turns(bench.rounds, {side: program.ask for side, program in sides.items()})
+        memory = {side: program.close() / 2**30 for side, program in sides.items()}
+    num_answers = STEP["prompts"] * STEP["answers"]
     for answer in answers["ours"]:
         answer["seconds"] = answer["step_time"]
-        answer["tokens"] = answer["completions/mean_length"] * STEP["prompts"] * STEP["answers"]
-    prompt_tokens = answers["ours"][0]["prompts/mean_length"]
+        answer["tokens"] = answer["completions/mean_length"] * num_answers
+    last = answers["ours"][-1]  # num_tokens counts all steps so far, the prompt once an answer
+    prompt_tokens = last["num_tokens"] / (num_answers * (bench.rounds + 1)) - last["completions/mean_length"]
     bound = median(answers["TRL"], "seconds") / least_step_seconds(costs(model), STEP, prompt_tokens, dtype, bench.probe.ask())
     rate = lambda answer: answer["tokens"] / answer["seconds"]
     work = f"GRPO step {name(STEP)} on SmolLM2-135M, {dtype}"
