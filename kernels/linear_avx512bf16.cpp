@@ -17,56 +17,88 @@ constexpr int kPairBlock = 32, kSteps = kPairBlock / 4;  // instructions of one 
 constexpr int kMaxRows = 7;                              // x 2 panels x 2 chains = 28 of the 32 registers
 constexpr std::int64_t kMostRows = 126;                  // whose words and sums stay in the cache beside the panels
 constexpr int kMostPanels = 4;
-constexpr std::int64_t kPrefetchLines = 24;  // ahead in each panel
+constexpr int kDirectRows = 4;
+constexpr std::int64_t kPrefetchLines = 48;  // ahead in each panel
 
 constexpr int max_panels(int rows) { return rows <= 3 ? 4 : rows == 4 ? 3 : 2; }
-
-// One block of a panel: the even chain's lines, then the odd chain's.
-struct alignas(64) Lines {
-  __m512i even[kSteps], odd[kSteps];
-};
 
 // A row's sums, which wait in the nearest cache from block to block.
 struct alignas(64) Sums {
   float panel[kMostPanels][kPanel];
 };
 
-void pair_up(const bf16* b, Lines& lines) {
-  for (int s = 0; s < kSteps; ++s, b += 4 * kPanel) {
-    const auto ahead = reinterpret_cast<std::uintptr_t>(b) + 64 * kPrefetchLines;
-    _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(ahead + 64), _MM_HINT_T0);
-    const __m512i first = _mm512_loadu_si512(b), second = _mm512_loadu_si512(b + 2 * kPanel);
-    lines.even[s] = _mm512_mask_mov_epi16(_mm512_slli_epi32(first, 16), 0x55555555u, second);
-    lines.odd[s] = _mm512_mask_mov_epi16(_mm512_srli_epi32(second, 16), 0xaaaaaaaau, first);
-  }
+// Four k of a panel as the pairs of both chains.
+struct Pairs {
+  __m512i even, odd;
+};
+Pairs pairs_at(const bf16* b) {
+  const auto ahead = reinterpret_cast<std::uintptr_t>(b) + 64 * kPrefetchLines;
+  _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T0);
+  _mm_prefetch(reinterpret_cast<const char*>(ahead + 64), _MM_HINT_T0);
+  const __m512i first = _mm512_loadu_si512(b), second = _mm512_loadu_si512(b + 2 * kPanel);
+  return {_mm512_mask_mov_epi16(_mm512_slli_epi32(first, 16), 0x55555555u, second),
+          _mm512_mask_mov_epi16(_mm512_srli_epi32(second, 16), 0xaaaaaaaau, first)};
 }
 
-// sums[r][p] += even chain + odd chain, over one block.
-template <int R, int P>
-void chains(const float* a, std::int64_t a_step, const Lines* lines, Sums* sums) {
+// One block of the panels in pairs.
+struct alignas(64) Lines {
+  Pairs step[kSteps][kMostPanels];
+};
+
+void pair_up(const bf16* b, std::int64_t b_panel, int panels, Lines& lines) {
+  for (int s = 0; s < kSteps; ++s)
+    for (int p = 0; p < panels; ++p) lines.step[s][p] = pairs_at(b + p * b_panel + s * 4 * kPanel);
+}
+
+__m512 add_pairs(__m512 sum, __m512i b, float a) {
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(b), reinterpret_cast<__m512bh>(_mm512_set1_ps(a)));
+}
+
+// Where a tile's pairs come from: straight from the panels (few rows), or from lines that serve all tiles; the first of
+// those tiles then also makes the next block's lines, a few at each step, since a loop of its own would hold up the
+// loads of the weights.
+struct Source {
+  const bf16* b = nullptr;
+  std::int64_t panel = 0;  // stride
+  const Lines* lines = nullptr;
+  Lines* next = nullptr;
+};
+enum class Mode { Direct, Lines, LinesAndNext };
+
+// sums[r][p] += even chain + odd chain, over one block of k.
+template <int R, int P, Mode M>
+void chains(const float* a, std::int64_t a_step, Source from, Sums* sums) {
   __m512 even[R][P], odd[R][P];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) even[r][p] = odd[r][p] = _mm512_setzero_ps();
-  for (int s = 0; s < kSteps; ++s) {
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const __m512bh pair = reinterpret_cast<__m512bh>(_mm512_set1_ps(a[r]));
+  for (int s = 0; s < kSteps; ++s, a += 2 * a_step, from.b += 4 * kPanel) {
+    if constexpr (M == Mode::Direct) {
 #pragma GCC unroll 4
-      for (int p = 0; p < P; ++p)
-        even[r][p] = _mm512_dpbf16_ps(even[r][p], pair, reinterpret_cast<__m512bh>(lines[p].even[s]));
-    }
-    a += a_step;
+      for (int p = 0; p < P; ++p) {
+        const Pairs pairs = pairs_at(from.b + p * from.panel);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const __m512bh pair = reinterpret_cast<__m512bh>(_mm512_set1_ps(a[r]));
+        for (int r = 0; r < R; ++r) {
+          even[r][p] = add_pairs(even[r][p], pairs.even, a[r]);
+          odd[r][p] = add_pairs(odd[r][p], pairs.odd, a[a_step + r]);
+        }
+      }
+    } else {
+      const Pairs* pairs = from.lines->step[s];
+      if constexpr (M == Mode::LinesAndNext) {
 #pragma GCC unroll 4
-      for (int p = 0; p < P; ++p)
-        odd[r][p] = _mm512_dpbf16_ps(odd[r][p], pair, reinterpret_cast<__m512bh>(lines[p].odd[s]));
+        for (int p = 0; p < P; ++p) from.next->step[s][p] = pairs_at(from.b + p * from.panel + kPairBlock * kPanel);
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) even[r][p] = add_pairs(even[r][p], pairs[p].even, a[r]);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int p = 0; p < P; ++p) odd[r][p] = add_pairs(odd[r][p], pairs[p].odd, a[a_step + r]);
     }
-    a += a_step;
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -77,21 +109,21 @@ void chains(const float* a, std::int64_t a_step, const Lines* lines, Sums* sums)
     }
 }
 
-template <int R, int P>
-void chains_of_panels(int panels, const float* a, std::int64_t a_step, const Lines* lines, Sums* sums) {
+template <int R, int P, Mode M>
+void chains_of_panels(int panels, const float* a, std::int64_t a_step, const Source& from, Sums* sums) {
   if (panels == P) {
-    chains<R, P>(a, a_step, lines, sums);
+    chains<R, P, M>(a, a_step, from, sums);
   } else if constexpr (P > 1) {
-    chains_of_panels<R, P - 1>(panels, a, a_step, lines, sums);
+    chains_of_panels<R, P - 1, M>(panels, a, a_step, from, sums);
   }
 }
 
-template <int R>
-void chains_of(int rows, int panels, const float* a, std::int64_t a_step, const Lines* lines, Sums* sums) {
+template <int R, Mode M>
+void chains_of(int rows, int panels, const float* a, std::int64_t a_step, const Source& from, Sums* sums) {
   if (rows == R) {
-    chains_of_panels<R, max_panels(R)>(panels, a, a_step, lines, sums);
+    chains_of_panels<R, max_panels(R), M>(panels, a, a_step, from, sums);
   } else if constexpr (R > 1) {
-    chains_of<R - 1>(rows, panels, a, a_step, lines, sums);
+    chains_of<R - 1, M>(rows, panels, a, a_step, from, sums);
   }
 }
 
@@ -110,7 +142,7 @@ __mmask16 columns(std::int64_t width, int p) {
 // c.
 void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, std::int64_t width) {
   const std::int64_t tiles = (g.rows + kMaxRows - 1) / kMaxRows;
-  Lines lines[kMostPanels];
+  Lines lines[2];
   Sums sums[kMostRows];  // apart from c, whose rows may compete for the same places of the cache
   for (std::int64_t r = 0; r < g.rows; ++r) {
     for (int p = 0; p < panels; ++p) {
@@ -119,11 +151,22 @@ void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, s
                       g.accumulate ? _mm512_maskz_loadu_ps(columns(width, p), from) : _mm512_setzero_ps());
     }
   }
+  const bool direct = g.rows <= kDirectRows;
+  if (!direct) pair_up(b, g.b_panel, panels, lines[0]);
   for (std::int64_t k = 0; k < g.inner; k += kPairBlock) {
-    for (int p = 0; p < panels; ++p) pair_up(b + p * g.b_panel + k * kPanel, lines[p]);
+    const std::int64_t block = k / kPairBlock;
+    const Source from{b + k * kPanel, g.b_panel, &lines[block % 2], &lines[(block + 1) % 2]};
     for (std::int64_t t = 0; t < tiles; ++t) {
-      const std::int64_t row = g.rows * t / tiles, rows = g.rows * (t + 1) / tiles - row;
-      chains_of<kMaxRows>(static_cast<int>(rows), panels, g.a + k / 2 * g.a_k + row, g.a_k, lines, sums + row);
+      const std::int64_t row = g.rows * t / tiles;
+      const int rows = static_cast<int>(g.rows * (t + 1) / tiles - row);
+      const float* a = g.a + k / 2 * g.a_k + row;
+      if (direct) {
+        chains_of<kDirectRows, Mode::Direct>(rows, panels, a, g.a_k, from, sums + row);
+      } else if (t == 0 && k + kPairBlock < g.inner) {
+        chains_of<kMaxRows, Mode::LinesAndNext>(rows, panels, a, g.a_k, from, sums + row);
+      } else {
+        chains_of<kMaxRows, Mode::Lines>(rows, panels, a, g.a_k, from, sums + row);
+      }
     }
   }
   for (std::int64_t r = 0; r < g.rows; ++r)

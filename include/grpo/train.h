@@ -97,6 +97,8 @@ class GRPO_API Optimizer {
   // Moments by parameter name in logical shapes, for checkpoints: of all ranks together, on rank 0 (every rank calls
   // it; the others get nothing). The number of ranks leaves no trace in them.
   std::vector<NamedTensor> state() const;
+  // The same, one tensor at a time.
+  void each_state(const std::function<void(const std::string& name, const at::Tensor& tensor)>& take) const;
   void load_state(const std::vector<NamedTensor>& state, std::int64_t steps_done);
 
  private:

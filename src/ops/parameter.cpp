@@ -6,6 +6,7 @@
 
 #include "kernels/linear.h"
 #include "ops/checks.h"
+#include "ops/huge_pages.h"
 #include "ops/threads.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -36,8 +37,8 @@ Parameter make_parameter(std::string name, std::vector<std::int64_t> shape, DTyp
   parameter.dtype = dtype;
   parameter.trainable = trainable;
   const std::int64_t n = flat_elements(parameter);
-  parameter.master = at::zeros({n}, at::kFloat);
-  parameter.compute = has_copy(parameter) ? at::zeros({n}, at::kBFloat16) : parameter.master;
+  parameter.master = ops::zeros_on_huge_pages(n, at::kFloat);
+  parameter.compute = has_copy(parameter) ? ops::zeros_on_huge_pages(n, at::kBFloat16) : parameter.master;
   return parameter;
 }
 

@@ -51,6 +51,10 @@ struct Slab {
   at::Tensor x_RD;
   std::int64_t rows = 0, first = 0, last = 0;
   float* logits_RS = nullptr;
+  kernels::bf16* grads_RS = nullptr;  // the gradients rounded, when the head computes in bf16; else null
+
+  kernels::Type grad_type() const { return grads_RS == nullptr ? kernels::Type::F32 : kernels::Type::BF16; }
+  const void* grads() const { return grads_RS == nullptr ? static_cast<const void*>(logits_RS) : grads_RS; }
 };
 
 void compute_logits(const Problem& p, const Slab& slab) {
@@ -92,7 +96,7 @@ Forward run_forward(const Problem& p) {
     gather_rows(p, begin, begin + rows, x_RD);
     for (std::int64_t first = 0; first < p.vocab(); first += kSlab) {
       const std::int64_t last = std::min(first + kSlab, p.vocab());
-      compute_logits(p, {x_RD, rows, first, last, logits});
+      compute_logits(p, {x_RD, rows, first, last, logits, nullptr});
       kernels::chunk_stats(logits, rows, last - first, p.slab_stride(), p.inv_temperature,
                            chunks.data() + first / kVocabChunk, num_chunks, ops::isa(), ops::team());
       for (std::int64_t r = 0; r < rows; ++r) {
@@ -110,8 +114,8 @@ Forward run_forward(const Problem& p) {
 }
 
 void add_input_grad(const Problem& p, const Slab& slab, float* dx_RD) {
-  kernels::linear_input_grad({.dy_type = kernels::Type::F32,
-                              .dy = slab.logits_RS,
+  kernels::linear_input_grad({.dy_type = slab.grad_type(),
+                              .dy = slab.grads(),
                               .rows = slab.rows,
                               .dy_stride = p.slab_stride(),
                               .weight_type = ops::kernel_type(p.head->dtype),
@@ -129,8 +133,8 @@ void add_input_grad(const Problem& p, const Slab& slab, float* dx_RD) {
 
 void add_weight_grad(const Problem& p, const Slab& slab) {
   const kernels::Type type = ops::kernel_type(p.head->dtype);
-  kernels::linear_weight_grad({.dy_type = kernels::Type::F32,
-                               .dy = slab.logits_RS,
+  kernels::linear_weight_grad({.dy_type = slab.grad_type(),
+                               .dy = slab.grads(),
                                .rows = slab.rows,
                                .dy_stride = p.slab_stride(),
                                .x_type = type,
@@ -167,7 +171,11 @@ at::Tensor run_backward(const Problem& p, const std::vector<kernels::RowStats>& 
   const at::Tensor logits_RS = p.hidden_TD.new_empty({max_rows, p.slab_stride()}, at::kFloat);
   const at::Tensor dx_RD = p.hidden_TD.new_empty({max_rows, p.width()}, at::kFloat);
   const at::Tensor dhidden_TD = dhidden_wanted ? p.hidden_TD.new_zeros(p.hidden_TD.sizes(), at::kFloat) : at::Tensor();
+  const bool in_bf16 = p.head->dtype == DType::BFloat16;
+  const at::Tensor grads_RS =
+      in_bf16 ? p.hidden_TD.new_empty({max_rows, p.slab_stride()}, at::kBFloat16) : at::Tensor();
   float* logits = logits_RS.mutable_data_ptr<float>();
+  auto* grads_bf16 = in_bf16 ? static_cast<kernels::bf16*>(grads_RS.mutable_data_ptr()) : nullptr;
   float* dx = dx_RD.mutable_data_ptr<float>();
 
   for (std::int64_t begin = 0; begin < num_targets; begin += max_rows) {
@@ -175,7 +183,7 @@ at::Tensor run_backward(const Problem& p, const std::vector<kernels::RowStats>& 
     gather_rows(p, begin, begin + rows, x_RD);
     for (std::int64_t first = 0; first < p.vocab(); first += kSlab) {
       const std::int64_t last = std::min(first + kSlab, p.vocab());
-      const Slab slab{x_RD, rows, first, last, logits};
+      const Slab slab{x_RD, rows, first, last, logits, grads_bf16};
       compute_logits(p, slab);
       kernels::softmax_grad({.logits = logits,
                              .rows = rows,
@@ -188,6 +196,7 @@ at::Tensor run_backward(const Problem& p, const std::vector<kernels::RowStats>& 
                              .grad_logprob = grads.logprobs_N + begin,
                              .grad_entropy = grads.entropy_N == nullptr ? nullptr : grads.entropy_N + begin},
                             ops::isa(), ops::team());
+      if (in_bf16) kernels::round_to_bf16(logits, grads_bf16, rows * p.slab_stride(), ops::team());
       if (dhidden_wanted) add_input_grad(p, slab, dx);
       if (p.head->trainable) add_weight_grad(p, slab);
     }

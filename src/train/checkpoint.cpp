@@ -11,6 +11,7 @@
 
 #include "base/files.h"
 #include "model/run_checkpoint.h"
+#include "model/safetensors.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -30,19 +31,37 @@ std::string damaged(const std::string& path, const std::string& expected, const 
       path, expected, actual);
 }
 
-std::vector<NamedTensor> weights_of(const CausalLM& model) {
-  std::vector<NamedTensor> tensors;
-  for (const Parameter* parameter : model.parameters()) tensors.push_back({parameter->name, get_values(*parameter)});
-  return tensors;
+// Tensors are unpacked one at a time: together they would need their size again.
+void save_optimizer(const std::string& path, const Optimizer& optimizer, const CausalLM& model) {
+  std::vector<SafetensorsWriter::Entry> entries;
+  for (const Parameter* parameter : model.parameters())
+    if (parameter->trainable)
+      for (const char* moment : {"moment1.", "moment2."})
+        entries.push_back({moment + parameter->name, at::kFloat, parameter->shape});
+  SafetensorsWriter writer(path, std::move(entries), {});
+  optimizer.each_state([&](const std::string&, const at::Tensor& tensor) { writer.write(tensor); });
+  writer.commit();
+}
+
+void save_weights(const std::string& path, const CausalLM& model) {
+  std::vector<SafetensorsWriter::Entry> entries;
+  for (const Parameter* parameter : model.parameters())
+    entries.push_back({parameter->name, at::kFloat, parameter->shape});
+  SafetensorsWriter writer(path, std::move(entries), {});
+  for (const Parameter* parameter : model.parameters()) writer.write(get_values(*parameter));
+  writer.commit();
 }
 
 void load_weights(const std::string& path, CausalLM& model) {
-  std::unordered_map<std::string, at::Tensor> tensors;
-  for (NamedTensor& entry : load_safetensors(path)) tensors.emplace(entry.name, entry.tensor);
+  std::unordered_map<std::string, StoredTensor> tensors;
+  for (StoredTensor& tensor : open_safetensors(path)) {
+    std::string name = tensor.name;
+    tensors.emplace(std::move(name), std::move(tensor));
+  }
   for (Parameter* parameter : model.parameters()) {
     const auto it = tensors.find(parameter->name);
     GRPO_CHECK(it != tensors.end(), fmt::format("{}: tensor '{}' is missing", path, parameter->name));
-    set_values(*parameter, it->second);
+    set_values(*parameter, decode(it->second));
   }
 }
 
@@ -110,8 +129,8 @@ void save_checkpoint(const std::string& folder, const CheckpointState& state, co
   ensure_directory(temporary);
   try {
     model.save(temporary, &tokenizer, DType::Float32, std::numeric_limits<std::int64_t>::max());  // one file, kModel
-    save_safetensors(temporary + "/" + kOptimizer, optimizer.state());
-    if (reference) save_safetensors(temporary + "/" + kReference, weights_of(*reference));
+    save_optimizer(temporary + "/" + kOptimizer, optimizer, model);
+    if (reference) save_weights(temporary + "/" + kReference, *reference);
     if (in_flight) save_rollout(temporary + "/" + kRollout, *in_flight);
     write_state(temporary, state_json(state, checksums_in(temporary)));
     remove_folder(folder);

@@ -216,13 +216,17 @@ std::int64_t Optimizer::state_bytes() const {
   return bytes;
 }
 
-std::vector<NamedTensor> Optimizer::state() const {
-  std::vector<NamedTensor> state;
+void Optimizer::each_state(const std::function<void(const std::string& name, const at::Tensor& tensor)>& take) const {
   for (const Impl::Slot& slot : impl_->slots)
     for (const auto& [prefix, piece] : {std::pair{"moment1.", &slot.moment1}, std::pair{"moment2.", &slot.moment2}}) {
       const at::Tensor flat = impl_->whole(slot, *piece);
-      if (flat.defined()) state.push_back({prefix + slot.parameter->name, unpack_like(*slot.parameter, flat)});
+      if (flat.defined()) take(prefix + slot.parameter->name, unpack_like(*slot.parameter, flat));
     }
+}
+
+std::vector<NamedTensor> Optimizer::state() const {
+  std::vector<NamedTensor> state;
+  each_state([&](const std::string& name, const at::Tensor& tensor) { state.push_back({name, tensor}); });
   return state;
 }
 

@@ -169,7 +169,7 @@ struct Trainer::Impl {
     const bool is_there = saved == step_count;  // what was unfinished is made up for
     saved = step_count;
     if (!folder) {
-      if (!is_there) optimizer.state();  // rank 0 gathers it
+      if (!is_there) optimizer.each_state([](const auto&, const auto&) {});  // rank 0 gathers it
       return;
     }
     folder->sync_records();

@@ -58,7 +58,8 @@ struct Bounds {
 // over chunks of 1024: 64 steps, and exp) and p is within e relatively. Then
 //   H = -sum p log p          dl = inv (g_lp (1[target] - p) - g_h p (log p + H))          dx = sum dl w          dw =
 //   sum dl x
-// add the errors of their factors and u32 per step of their chains, u for the rounding to the result's type.
+// add the errors of their factors and u32 per step of their chains, u for the rounding to the result's type; in bf16 dl
+// is rounded too.
 Bounds bounds(const Case& c, const Reference& r, const at::Tensor& g_lp, const at::Tensor& g_h, double temperature) {
   const at::NoGradGuard no_grad;
   const at::Tensor x = r.hidden.index_select(0, c.rows).abs(), w = r.weight.abs();
@@ -72,7 +73,8 @@ Bounds bounds(const Case& c, const Reference& r, const at::Tensor& g_lp, const a
   const at::Tensor hit = at::zeros_like(p).scatter_(1, c.targets.to(at::kLong).unsqueeze(1), 1.0);
   const at::Tensor a = inv * g_lp.abs().unsqueeze(1), b = inv * g_h.abs().unsqueeze(1);
   const at::Tensor dl = a * (hit + p) + b * p * (surprise + h);
-  const at::Tensor dl_error = a * p * e + b * p * (e * (surprise + h) + e + h_error) + 8 * u32 * dl;
+  const at::Tensor dl_error = a * p * e + b * p * (e * (surprise + h) + e + h_error) + 8 * u32 * dl +
+                              (c.head.dtype == DType::BFloat16 ? u : 0) * dl;
   Bounds result;
   result.logprobs = e.squeeze(1) + u32 * r.logprobs.abs();
   result.entropy = h_error.squeeze(1);
