@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -75,8 +76,9 @@ const char* map_memory(std::int64_t bytes) {
 // One word of all: what keeps the reads from being dropped.
 template <class Sums>
 std::int64_t fold(const Sums& sums) {
-  std::int64_t words[sizeof sums / sizeof(std::int64_t)], all = 0;
-  std::memcpy(words, &sums, sizeof sums);
+  std::array<std::int64_t, sizeof(Sums) / 8> words;
+  std::memcpy(words.data(), &sums, sizeof sums);
+  std::int64_t all = 0;
   for (const std::int64_t word : words) all ^= word;
   return all;
 }
