@@ -15,8 +15,9 @@ namespace {
 using namespace grpo;
 
 std::vector<std::vector<std::int32_t>> read_prompts(const std::string& path) {
+  const Json file = load_tree(path);
   std::vector<std::vector<std::int32_t>> prompts;
-  for (const Json& prompt : load_tree(path).as_list()) {
+  for (const Json& prompt : file.as_list()) {
     prompts.emplace_back();
     for (const Json& id : prompt.as_list()) prompts.back().push_back(static_cast<std::int32_t>(id.as_int()));
   }
