@@ -3,7 +3,7 @@ import importlib.util
 import statistics
 
 from lines import Line, Skipped, compare, costs, others
-from turns import median, take_turns
+from turns import Failed, take_turns
 
 ANSWERS, PROMPT, TOKENS = 16, 128, 64
 REQUEST = {"samples": ANSWERS, "tokens": TOKENS}
@@ -123,21 +123,23 @@ def uneven(bench):
     longest = 8 * MEAN
     # Room for the worst case of SLOTS answers is what bounds the live ones.
     room = (UNEVEN_PROMPT + longest) // BLOCK * BLOCK * SLOTS
-    rounds = []
     with bench.program("generate_bench", model, "bf16", bench.threads, bench.material.prompts(REQUESTS, UNEVEN_PROMPT)) as ours:
         ask = lambda first, last: ours.ask({"prompts": list(range(first, last)), "tokens": longest, "cache_tokens": room, "stop": True})
         answers = take_turns(bench.rounds, {"first": lambda: ask(0, SLOTS), "second": lambda: ask(SLOTS, REQUESTS),
                                             "continuous": lambda: ask(0, REQUESTS)})
-    for first, second, whole in zip(answers["first"], answers["second"], answers["continuous"]):
-        cost, prompt_cost = step_costs([first, second])
-        lengths = first["lengths"] + second["lengths"]
-        assert whole["lengths"] == lengths, "an answer depends on what else is sampled"
-        halves = [runs_of(part["lengths"], SLOTS, cost, prompt_cost)[0] for part in (first, second)]
-        best, steps = runs_of(lengths, SLOTS, cost, prompt_cost)
-        rounds.append({"gain": (first["seconds"] + second["seconds"]) / whole["seconds"], "allowed": sum(halves) / best,
-                       "more_steps": len(whole["steps"]) - steps})
-    gain, allowed = median(rounds, "gain"), median(rounds, "allowed")
-    lengths = f"{min(lengths)} to {max(lengths)}, mean {statistics.mean(lengths):.0f}"
-    return [Line(f"uneven lengths ({lengths}; {REQUESTS} requests, {SLOTS} slots): gain of continuous over static batching, to what the "
+    halves = [answers["first"][0]["lengths"], answers["second"][0]["lengths"]]
+    lengths = halves[0] + halves[1]
+    for whole in answers["continuous"]:
+        if whole["lengths"] != lengths:
+            raise Failed("an answer depends on what else is sampled")
+    step_cost, prompt_cost = step_costs(answers["first"] + answers["second"])
+    seconds, steps = runs_of(lengths, SLOTS, step_cost, prompt_cost)
+    if len(answers["continuous"][0]["steps"]) != steps:
+        raise Failed(f"expected {steps} steps with {SLOTS} slots, got {len(answers['continuous'][0]['steps'])}: other slots")
+    allowed = sum(runs_of(half, SLOTS, step_cost, prompt_cost)[0] for half in halves) / seconds
+    gains = [(first["seconds"] + second["seconds"]) / whole["seconds"] for first, second, whole in zip(*answers.values())]
+    gain = statistics.median(gains)
+    spread = f"{min(lengths)} to {max(lengths)}, mean {statistics.mean(lengths):.0f}"
+    return [Line(f"uneven lengths ({spread}; {REQUESTS} requests, {SLOTS} slots): gain of continuous over static batching, to what the "
                  "lengths and measured step costs allow", f"{gain:.2f}", f"{allowed:.2f}", gain / allowed, ">= 0.9",
-                 [one["gain"] / one["allowed"] for one in rounds], others(*answers.values()))]
+                 [one / allowed for one in gains], others(*answers.values()))]
