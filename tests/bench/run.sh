@@ -17,7 +17,7 @@ if [ ! -e "$stamp" ]; then
   echo "bench: installing the peers into .deps/peers (some GB, once)" >&2
   [ -x "$peers/bin/pip" ] || python3 -m venv "$peers"
   "$peers/bin/pip" install -q -r "$here/suite/peers.txt" >&2
-  "$peers/bin/pip" install -q llama-cpp-python==0.3.36 >&2 || echo "bench: llama-cpp-python could not be installed" >&2
+  CMAKE_ARGS=-DLLAVA_BUILD=OFF "$peers/bin/pip" install -q llama-cpp-python==0.3.36 >&2 || echo "bench: llama-cpp-python could not be installed" >&2
   rm -f "$peers"/.complete-*
   touch "$stamp"
 fi
