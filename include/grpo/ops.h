@@ -162,4 +162,8 @@ GRPO_API void record_backward(const std::string& name, const std::vector<at::Ten
                               const std::vector<at::Tensor>& outputs,
                               std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)> backward);
 
+// f(x), of which backward keeps x alone: it computes f again, with a graph, and goes through that (Chen et al. 2016).
+// `f` gives the same bits each time and outlives the graph; parameters get their gradients once.
+GRPO_API at::Tensor recomputed(const at::Tensor& x, std::function<at::Tensor(const at::Tensor& x)> f);
+
 }  // namespace grpo::inline GRPO_ABI
