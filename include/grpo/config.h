@@ -30,6 +30,7 @@ enum class SamplerCorrection { None, TokenTruncate, TokenMask, SequenceTruncate,
 enum class MinibatchSplit { Groups, Completions };
 enum class Schedule { Constant, Linear, Cosine, Step };
 enum class CheckOnPolicy { Exact, Tolerance, Off };
+enum class Recompute { Auto, On, Off };
 
 struct ModelSection {
   std::string path;              // Hugging Face folder or GGUF file
@@ -119,6 +120,10 @@ struct SftSection {
   int micro_batch_tokens = 0;  // 0: 8192
 };
 
+struct TrainSection {                     // the update, of either kind
+  Recompute recompute = Recompute::Auto;  // of a layer, backward keeps the input and computes the rest again
+};
+
 struct OptimizerSection {
   double learning_rate = 1e-6;
   Schedule schedule = Schedule::Constant;  // TRL: lr_scheduler_type
@@ -163,6 +168,7 @@ struct RunConfig {
   std::string think = "auto";  // auto, required, none
   GrpoSection grpo;
   SftSection sft;
+  TrainSection train;
   OptimizerSection optimizer;
   EvalSection eval;
   DistributedSection distributed;

@@ -149,6 +149,10 @@ class GRPO_API CausalLM {
   // Called in every backward with the index of a layer's group in backward_order(), as its gradients are complete.
   // Empty: off.
   void on_layer_backward(std::function<void(std::size_t group)> callback);
+  // Whether a forward keeps, for backward, only the input of each layer, and backward computes the layer again: less
+  // memory for one more forward, and the same bits. Off at the start.
+  void set_recompute(bool on);
+  bool recompute() const;
 
   // Writes config.json, generation_config.json, the tokenizer's files as they were read, and the weights in fp32 or
   // bf16: model.safetensors or, when they take more than `max_shard_bytes`, shards with an index.

@@ -150,8 +150,8 @@ GRPO_API double grad_norm(const std::vector<Parameter*>& parameters);
 // Threads of LibTorch's pool that kernels use; 0: all that the process may run on.
 GRPO_API void set_threads(int threads);
 GRPO_API int num_threads();
-// The instruction set of every kernel: the best that the CPU runs, once per process. Tests may force "scalar", "avx2"
-// or "avx512"; "" is the best again.
+// The instruction set of every kernel: the best that the CPU runs, once per process. Tests may force "scalar", "avx2",
+// "avx512", "avx512bf16" or "amx"; "" is the best again.
 GRPO_API std::string isa_name();
 GRPO_API void force_isa(const std::string& isa);
 
@@ -161,5 +161,9 @@ GRPO_API void force_isa(const std::string& isa);
 GRPO_API void record_backward(const std::string& name, const std::vector<at::Tensor>& inputs,
                               const std::vector<at::Tensor>& outputs,
                               std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)> backward);
+
+// f(x), of which backward keeps x alone: it computes f again, with a graph, and goes through that (Chen et al. 2016).
+// `f` gives the same bits each time and outlives the graph; parameters get their gradients once.
+GRPO_API at::Tensor recomputed(const at::Tensor& x, std::function<at::Tensor(const at::Tensor& x)> f);
 
 }  // namespace grpo::inline GRPO_ABI

@@ -146,6 +146,16 @@ const Fields<SftSection>& sft_fields() {
   return rows;
 }
 
+const Fields<TrainSection>& train_fields() {
+  using S = TrainSection;
+  static const Fields<S> rows = {
+      named("recompute", &S::recompute,
+            "compute each layer again in backward instead of keeping what is inside of it: the same bits, less memory, "
+            "more time; auto: where the update fits into the free memory only so"),
+  };
+  return rows;
+}
+
 const Fields<OptimizerSection>& optimizer_fields() {
   using S = OptimizerSection;
   static const Range share = {.low = 0, .high = 1, .open_high = true};
@@ -213,6 +223,7 @@ const Fields<RunConfig>& run_fields() {
       choice("think", &S::think, {"auto", "required", "none"}, "where the final segment of an answer starts"),
       section("grpo", &S::grpo, grpo_fields(), "sampling, advantages and loss"),
       section("sft", &S::sft, sft_fields(), "supervised training"),
+      section("train", &S::train, train_fields(), "the update, of either kind"),
       section("optimizer", &S::optimizer, optimizer_fields(), "AdamW and its schedule"),
       section("eval", &S::eval, eval_fields(), "evaluation inside a run"),
       section("distributed", &S::distributed, distributed_fields(), "runs on several ranks (mpirun, srun)"),

@@ -118,4 +118,14 @@ std::span<const EnumName<CheckOnPolicy>> enum_names() {
   return kNames;
 }
 
+template <>
+std::span<const EnumName<Recompute>> enum_names() {
+  static constexpr EnumName<Recompute> kNames[] = {{Recompute::Auto, "auto"},
+                                                   {Recompute::On, "on"},
+                                                   {Recompute::Off, "off"},
+                                                   {Recompute::On, "true"},  // TRL's gradient_checkpointing
+                                                   {Recompute::Off, "false"}};
+  return kNames;
+}
+
 }  // namespace grpo::inline GRPO_ABI

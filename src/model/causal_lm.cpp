@@ -151,6 +151,9 @@ void CausalLM::on_layer_backward(std::function<void(std::size_t)> callback) {
   };
 }
 
+void CausalLM::set_recompute(bool on) { impl_->recompute = on; }
+bool CausalLM::recompute() const { return impl_->recompute; }
+
 at::Tensor CausalLM::forward(const TokenBatch& batch, KvCache* cache) const {
   std::optional<at::NoGradGuard> no_grad;
   if (cache) no_grad.emplace();
@@ -162,7 +165,8 @@ at::Tensor CausalLM::forward(const TokenBatch& batch, KvCache* cache) const {
                                                        .positions = std::move(plan.positions),
                                                        .rope_table = impl_->rope_table_for(plan.max_position),
                                                        .attend = std::move(plan.attend),
-                                                       .layer_done = impl_->layer_done});
+                                                       .layer_done = impl_->layer_done,
+                                                       .recompute = impl_->recompute});
   if (store) {
     for (const BatchSequence& s : batch.sequences) store->at(s.cache, "forward").length += s.end - s.begin;
   }

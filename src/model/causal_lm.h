@@ -20,6 +20,7 @@ struct CausalLM::Impl {
   std::vector<Parameter*> parameters;             // in the order of specs
   at::Tensor rope_table;                          // grows with the longest sequence seen
   std::function<void(std::int64_t)> layer_done;   // ForwardInput's
+  bool recompute = false;
 
   // Of a valid configuration, without weights.
   Impl(const ModelConfig& model_config, const Options& model_options);

@@ -1,5 +1,8 @@
 #include "model/decoder.h"
 
+#include <memory>
+#include <utility>
+
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
@@ -67,6 +70,23 @@ at::Tensor norm_heads(const at::Tensor& x, Parameter& weight, double eps) {
   return rms_norm(x.view({-1, weight.shape[0]}), weight, eps).view(x.sizes());
 }
 
+// x [T, D] -> [T, D].
+at::Tensor layer_forward(const Layer& layer, at::Tensor x, const ForwardInput& in) {
+  const ModelConfig& c = in.config;
+  at::Tensor h = rms_norm(x, *layer.attention_norm, c.norm_eps);
+  at::Tensor q = apply(layer.q, h), k = apply(layer.k, h);
+  if (layer.q_norm) {
+    q = norm_heads(q, *layer.q_norm, c.norm_eps);
+    k = norm_heads(k, *layer.k_norm, c.norm_eps);
+  }
+  q = rope(q, c.num_heads, in.positions, in.rope_table);
+  k = rope(k, c.num_kv_heads, in.positions, in.rope_table);
+  x = add(x, apply(layer.o, in.attend(q, k, apply(layer.v, h))));
+
+  h = rms_norm(x, *layer.mlp_norm, c.norm_eps);
+  return add(x, apply(layer.down, swiglu(apply(layer.gate, h), apply(layer.up, h))));
+}
+
 // x as it is; `done(layer)` runs in backward once everything that read x has had its gradient.
 at::Tensor mark_layer(const at::Tensor& x, const std::function<void(std::int64_t)>& done, std::int64_t layer) {
   if (!done || !x.requires_grad() || !at::GradMode::is_enabled()) return x;
@@ -108,33 +128,23 @@ std::vector<WeightSpec> decoder_weights(const ModelConfig& c, const DecoderParts
 }
 
 at::Tensor decoder_forward(const ForwardInput& in, const DecoderParts& parts) {
-  const ModelConfig& c = in.config;
   ParameterOrder parameters(in.parameters, parts);
   at::Tensor x = embedding(*parameters.next(), in.ids);
   std::vector<Layer> layers;
-  for (std::int64_t i = 0; i < c.num_layers; ++i) layers.push_back(parameters.layer());
+  for (std::int64_t i = 0; i < in.config.num_layers; ++i) layers.push_back(parameters.layer());
   Parameter& last_norm = *parameters.next();
   if (in.attend.cache) {
-    x = ops::decoder_layers(x, layers, in.positions, in.rope_table, c.norm_eps, *in.attend.cache);
-    return rms_norm(x, last_norm, c.norm_eps);
+    x = ops::decoder_layers(x, layers, in.positions, in.rope_table, in.config.norm_eps, *in.attend.cache);
+    return rms_norm(x, last_norm, in.config.norm_eps);
   }
+  const bool recompute = in.recompute && at::GradMode::is_enabled();
+  const auto kept = recompute ? std::make_shared<const ForwardInput>(in) : nullptr;
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    const Layer& layer = layers[i];
     x = mark_layer(x, in.layer_done, static_cast<std::int64_t>(i));
-    at::Tensor h = rms_norm(x, *layer.attention_norm, c.norm_eps);
-    at::Tensor q = apply(layer.q, h), k = apply(layer.k, h);
-    if (parts.head_norms) {
-      q = norm_heads(q, *layer.q_norm, c.norm_eps);
-      k = norm_heads(k, *layer.k_norm, c.norm_eps);
-    }
-    q = rope(q, c.num_heads, in.positions, in.rope_table);
-    k = rope(k, c.num_kv_heads, in.positions, in.rope_table);
-    x = add(x, apply(layer.o, in.attend(q, k, apply(layer.v, h))));
-
-    h = rms_norm(x, *layer.mlp_norm, c.norm_eps);
-    x = add(x, apply(layer.down, swiglu(apply(layer.gate, h), apply(layer.up, h))));
+    x = kept ? recomputed(x, [=, layer = layers[i]](const at::Tensor& h) { return layer_forward(layer, h, *kept); })
+             : layer_forward(layers[i], std::move(x), in);
   }
-  return rms_norm(x, last_norm, c.norm_eps);
+  return rms_norm(x, last_norm, in.config.norm_eps);
 }
 
 }  // namespace grpo::inline GRPO_ABI

@@ -35,6 +35,7 @@ struct ForwardInput {
   Attend attend;
   // Called in backward when the gradients of this layer's parameters are complete; empty: nobody asks.
   std::function<void(std::int64_t layer)> layer_done;
+  bool recompute = false;  // CausalLM::set_recompute
 };
 
 // What Hugging Face's class takes for a field that config.json leaves out.

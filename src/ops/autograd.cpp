@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -107,6 +108,24 @@ void record_backward(const std::string& name, const std::vector<at::Tensor>& inp
     }
   }
   if (at::GradMode::is_enabled() && any_requires_grad(inputs)) ops::record(name, inputs, outputs, std::move(backward));
+}
+
+at::Tensor recomputed(const at::Tensor& x, std::function<at::Tensor(const at::Tensor&)> f) {
+  GRPO_CHECK(f, "[recomputed] f: expected a function, got none");
+  if (!at::GradMode::is_enabled() || !x.requires_grad()) return f(x);
+  at::Tensor y;
+  {
+    const at::NoGradGuard no_grad;
+    y = f(x);
+  }
+  record_backward("recomputed", {x}, {y}, [x = x.detach(), f = std::move(f)](const ops::Tensors& grads) {
+    if (!grads[0].defined()) return ops::Tensors(1);
+    const at::Tensor input = x.detach().set_requires_grad(true);
+    const at::AutoGradMode with_graph(true);
+    f(input).backward(grads[0]);
+    return ops::Tensors{input.grad()};
+  });
+  return y;
 }
 
 }  // namespace grpo::inline GRPO_ABI

@@ -14,9 +14,10 @@ namespace grpo::inline GRPO_ABI {
 namespace {
 
 // How long, how often, where and with how many threads: never what is computed.
-constexpr std::array<std::string_view, 11> kMayChange = {
-    "max_steps",        "output_dir",  "save_every",           "threads", "log_completions", "eval", "name",
-    "keep_checkpoints", "distributed", "max_failure_fraction", "trace"};
+constexpr std::array<std::string_view, 12> kMayChange = {
+    "max_steps", "output_dir", "save_every",       "threads",     "log_completions",
+    "eval",      "name",       "keep_checkpoints", "distributed", "max_failure_fraction",
+    "trace",     "train"};
 
 bool may_change(std::string_view key) {
   return std::find(kMayChange.begin(), kMayChange.end(), key) != kMayChange.end();
@@ -32,7 +33,7 @@ void compare(const Json& before, const Json& now, const std::string& path, std::
       compare(value, other ? *other : Json(), below(key), found);
     }
     for (const auto& [key, value] : now.as_object())
-      if (!before.find(key)) compare(Json(), value, below(key), found);
+      if (!before.find(key) && !(path.empty() && may_change(key))) compare(Json(), value, below(key), found);
   } else if (before.is_list() && now.is_list() && before.size() == now.size()) {
     for (std::size_t i = 0; i < now.size(); ++i)
       compare(before.as_list()[i], now.as_list()[i], below(std::to_string(i)), found);

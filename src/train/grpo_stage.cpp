@@ -35,7 +35,9 @@ class GrpoStage final : public Stage {
         order_(prompts_.prompts.size(), context.config.seed, context.config.data.shuffle) {
     if (config_.loss.beta > 0)
       reference_.emplace(context.policy.clone({.dtype = context.policy.dtype(), .trainable = false}));
-    check_memory_left();
+    RowLengths lengths;
+    for (const Prompt& prompt : prompts_.prompts) lengths.push_back(static_cast<std::int64_t>(prompt.ids.size()));
+    fit_memory(context, lengths);
   }
 
   Metrics accumulate(std::int64_t step) override {
@@ -83,13 +85,6 @@ class GrpoStage final : public Stage {
   CausalLM* reference() override { return reference_ ? &*reference_ : nullptr; }
 
  private:
-  void check_memory_left() const {
-    RowLengths lengths;
-    for (const Prompt& prompt : prompts_.prompts) lengths.push_back(static_cast<std::int64_t>(prompt.ids.size()));
-    check_step_memory(context_.config, context_.policy.config(), lengths, context_.communicator.size(),
-                      available_memory());
-  }
-
   // ---- sampling -----------------------------------------------------------------------------------------------------
 
   Metrics roll_out(std::int64_t step) {

@@ -137,7 +137,11 @@ Json plan_run(const RunConfig& config, int ranks) {
   } else {
     add_sft(plan, config, rows);
   }
-  const std::vector<PhaseBytes> phases = plan_bytes(config, model, rows.lengths, ranks);
+  const std::int64_t available = available_memory();
+  const bool recompute =
+      plan_recompute(config, model, rows.lengths, ranks, available - resident_bytes(config, model, ranks).total());
+  const auto bytes_if = [&](bool is_on) { return plan_bytes(config, model, rows.lengths, ranks, is_on); };
+  const std::vector<PhaseBytes> phases = bytes_if(recompute);
   Json per_rank = Json::Object{};
   for (const PhaseBytes& phase : phases) {
     Json parts = Json::Object{};
@@ -148,7 +152,10 @@ Json plan_run(const RunConfig& config, int ranks) {
   plan["bytes"] = Json::Object{{"ranks", ranks},
                                {"per_rank", std::move(per_rank)},
                                {"peak", peak_bytes(phases)},
-                               {"available", available_memory()}};
+                               {"available", available},
+                               {"recompute", Json::Object{{"chosen", recompute ? "on" : "off"},
+                                                          {"update_off", update_bytes(bytes_if(false))},
+                                                          {"update_on", update_bytes(bytes_if(true))}}}};
   return plan;
 }
 

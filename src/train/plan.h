@@ -39,24 +39,33 @@ struct PhaseBytes {
   std::string phase;
   std::vector<std::pair<std::string, std::int64_t>> parts;
   std::int64_t total() const;
+  std::int64_t part(const std::string& name) const;  // 0: it has none of that name
 };
 // Elements of a flat parameter that one of `ranks` keeps in its optimiser, at most.
 std::int64_t largest_piece(std::int64_t elements, int ranks);
 // What stays from the first step to the last: weights, masters, gradients, moments, reference.
 PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model, int ranks = 1);
-// Every phase, with the resident part in each; answers are as long as they may get. docs/cli.md has the formulas.
+// Every phase, with the resident part in each; answers are as long as they may get. `recompute`:
+// CausalLM::set_recompute. docs/cli.md has the formulas.
 std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths,
-                                   int ranks = 1);
+                                   int ranks = 1, bool recompute = false);
 std::int64_t peak_bytes(const std::vector<PhaseBytes>& phases);
+// Of the phase "update".
+std::int64_t update_bytes(const std::vector<PhaseBytes>& phases);
+
+// Whether layers are recomputed, by train.recompute. `auto` does it when the update, or one micro-batch of the longest
+// rows, fits only so into what is `available` beside the resident part (0: unknown).
+bool plan_recompute(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths, int ranks,
+                    std::int64_t available);
 
 // Bytes that this process may still take: what the system counts as available, or what a control group leaves; 0 when
 // neither can be read.
 std::int64_t available_memory();
 // Throws Error when the resident part alone does not fit in what is available.
 void check_memory(const RunConfig& config, const ModelConfig& model, int ranks = 1);
-// With the resident part there: throws Error when one micro-batch of the update or one answer of the sampler may come
-// to need more than what is `available`, and warns when only the worst case of a phase does.
+// With the resident part there, or taken off: throws Error when one micro-batch of the update or one answer of the
+// sampler may come to need more than what is `available`, and warns when only the worst case of a phase does.
 void check_step_memory(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths, int ranks,
-                       std::int64_t available);
+                       std::int64_t available, bool recompute = false);
 
 }  // namespace grpo::inline GRPO_ABI

@@ -35,11 +35,13 @@ std::int64_t forward_bytes(const Sizes& s, std::int64_t tokens) {
 
 // What a micro-batch keeps for its backward. Per layer and token: both norms' inputs and outputs, rotated queries, the
 // attention's output, gate, up and their product; keys and values in blocks; statistics of softmax and norms in fp32.
-// Once: the final norm's input and output; per target: log-prob, entropy, statistics, row and id.
-std::int64_t activation_bytes(const Sizes& s, const PackedSizes& batch) {
+// Once: the final norm's input and output; per target: log-prob, entropy, statistics, row and id. Recomputed: every
+// layer's input, and the rest of one layer.
+std::int64_t activation_bytes(const Sizes& s, const PackedSizes& batch, bool recompute) {
   const std::int64_t per_token = (4 * s.width + 2 * s.query + 3 * s.feed_forward) * s.element + 4 * s.heads + 8;
-  return s.layers * batch.most_tokens * per_token + cache_bytes(s, batch.most_blocks) +
-         batch.most_tokens * 2 * s.width * s.element + batch.most_targets * (8 + kRowStats + 8);
+  const std::int64_t layer = batch.most_tokens * per_token + cache_bytes(s, batch.most_blocks) / s.layers;
+  const std::int64_t row = batch.most_tokens * s.width * s.element;
+  return (recompute ? s.layers * row + layer : s.layers * layer) + 2 * row + batch.most_targets * (8 + kRowStats + 8);
 }
 
 // Gradients in flight where they are most: at the head (logits of a slab, d hidden in fp32) or in the last layer.
@@ -71,7 +73,7 @@ PackedSizes largest(const std::vector<PackedSizes>& steps) {
 }
 
 std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths,
-                                    int ranks) {
+                                    int ranks, bool recompute) {
   const GrpoSection& grpo = config.grpo;
   const Sizes s = sizes_of(model, config.model.dtype);
   const RowOrder order(lengths.size(), config.seed, config.data.shuffle);
@@ -100,7 +102,7 @@ std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& 
   rollout.parts = {{"cache", cache_bytes(s, rollout_blocks(grpo, prompts))},
                    {"forward", forward_bytes(s, prefill)},
                    {"answers", answers}};
-  update.parts = {{"activations", activation_bytes(s, batch)},
+  update.parts = {{"activations", activation_bytes(s, batch, recompute)},
                   {"backward", backward_bytes(s, batch)},
                   {"answers", answers + targets * per_target + batch.tokens * 4}};
   return {rollout, update};
@@ -113,11 +115,15 @@ struct LeastBytes {
   std::string bounds;
 };
 
-std::vector<LeastBytes> least_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths) {
+// The update's comes last.
+std::vector<LeastBytes> least_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths,
+                                    bool recompute) {
   const Sizes s = sizes_of(model, config.model.dtype);
+  const bool is_off = config.train.recompute == Recompute::Off && model.num_layers > 1;
   const auto update = [&](const PackedSizes& batch, const std::string& bounds) {
     return LeastBytes{fmt::format("one micro-batch of the update ({} tokens)", batch.most_tokens),
-                      activation_bytes(s, batch) + backward_bytes(s, batch), bounds};
+                      activation_bytes(s, batch, recompute) + backward_bytes(s, batch),
+                      bounds + (is_off ? ", or leave train.recompute to auto" : "")};
   };
   const RowLengths longest = {*std::max_element(lengths.begin(), lengths.end())};
   if (config.kind == RunKind::Sft)
@@ -150,6 +156,12 @@ std::int64_t PhaseBytes::total() const {
   return sum;
 }
 
+std::int64_t PhaseBytes::part(const std::string& name) const {
+  for (const auto& [key, bytes] : parts)
+    if (key == name) return bytes;
+  return 0;
+}
+
 PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model, int ranks) {
   std::int64_t all = 0, matrices = 0, pieces = 0, in_layers = 0;
   for (const WeightShape& weight : weight_shapes(model)) {
@@ -173,14 +185,15 @@ PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model, int
 }
 
 std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths,
-                                   int ranks) {
+                                   int ranks, bool recompute) {
   const Sizes s = sizes_of(model, config.model.dtype);
   std::vector<PhaseBytes> phases;
   if (config.kind == RunKind::Grpo) {
-    phases = grpo_phases(config, model, lengths, ranks);
+    phases = grpo_phases(config, model, lengths, ranks, recompute);
   } else {
     const PackedSizes batch = sft_step_sizes(config, lengths);
-    phases = {{"update", {{"activations", activation_bytes(s, batch)}, {"backward", backward_bytes(s, batch)}}}};
+    phases = {
+        {"update", {{"activations", activation_bytes(s, batch, recompute)}, {"backward", backward_bytes(s, batch)}}}};
   }
   if (!config.eval.data.empty()) {  // its cache is bounded by the same budget
     const std::int64_t budget = config.grpo.cache_tokens > 0 ? config.grpo.cache_tokens : SamplerOptions{}.cache_tokens;
@@ -198,6 +211,26 @@ std::int64_t peak_bytes(const std::vector<PhaseBytes>& phases) {
   std::int64_t peak = 0;
   for (const PhaseBytes& phase : phases) peak = std::max(peak, phase.total());
   return peak;
+}
+
+std::int64_t update_bytes(const std::vector<PhaseBytes>& phases) {
+  return std::find_if(phases.begin(), phases.end(), [](const PhaseBytes& phase) { return phase.phase == "update"; })
+      ->total();
+}
+
+bool plan_recompute(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths, int ranks,
+                    std::int64_t available) {
+  const Recompute given = config.train.recompute;
+  GRPO_CHECK(given != Recompute::On || model.num_layers > 1,
+             "train.recompute: on saves nothing in a model of one layer; leave it out");
+  if (given != Recompute::Auto || available <= 0) return given == Recompute::On;
+  const std::int64_t resident = resident_bytes(config, model, ranks).total();
+  const auto update = [&](bool recompute) {
+    return update_bytes(plan_bytes(config, model, lengths, ranks, recompute)) - resident;
+  };
+  const auto micro_batch = [&](bool recompute) { return least_bytes(config, model, lengths, recompute).back().bytes; };
+  return (update(false) > available && update(true) <= available) ||
+         (micro_batch(false) > available && micro_batch(true) <= available);
 }
 
 std::int64_t available_memory() {
@@ -231,13 +264,13 @@ void check_memory(const RunConfig& config, const ModelConfig& model, int ranks) 
 }
 
 void check_step_memory(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths, int ranks,
-                       std::int64_t available) {
+                       std::int64_t available, bool recompute) {
   if (available <= 0) return;
-  for (const auto& [what, bytes, bounds] : least_bytes(config, model, lengths))
+  for (const auto& [what, bytes, bounds] : least_bytes(config, model, lengths, recompute))
     GRPO_CHECK(bytes <= available, fmt::format("memory: {} may take {} MiB, {} MiB are free; lower {}", what,
                                                bytes >> 20, available >> 20, bounds));
   const std::int64_t more =
-      peak_bytes(plan_bytes(config, model, lengths, ranks)) - resident_bytes(config, model, ranks).total();
+      peak_bytes(plan_bytes(config, model, lengths, ranks, recompute)) - resident_bytes(config, model, ranks).total();
   if (more > available)
     log::warn(
         fmt::format("memory: the worst case would take {} MiB more, {} MiB are free (grpo plan says where; "

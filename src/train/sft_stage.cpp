@@ -29,8 +29,7 @@ class SftStage final : public Stage {
         order_(rows_.size(), context.config.seed, context.config.data.shuffle) {
     RowLengths lengths;
     for (const PromptBuilder::Conversation& row : rows_) lengths.push_back(static_cast<std::int64_t>(row.ids.size()));
-    check_step_memory(context.config, context.policy.config(), lengths, context.communicator.size(),
-                      available_memory());
+    fit_memory(context, lengths);
   }
 
   // Loss: -sum of log-probs of the step's assistant tokens over their number.

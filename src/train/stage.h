@@ -44,6 +44,10 @@ class Stage {
   const Journal* journal = nullptr;  // null: rollouts are not kept
 };
 
+// With the model and the optimiser's state there: settles train.recompute for rows of these lengths, on all ranks
+// alike, and checks that a step fits into what is free.
+void fit_memory(const StageContext& context, const std::vector<std::int64_t>& lengths);
+
 std::unique_ptr<Stage> make_grpo_stage(const StageContext& context);
 std::unique_ptr<Stage> make_sft_stage(const StageContext& context);
 

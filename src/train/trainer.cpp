@@ -303,6 +303,7 @@ struct Trainer::Impl {
   void save_environment() const {
     Json now = environment();
     now["ranks"] = communicator.size();
+    now["recompute"] = policy.recompute();
     now["started"] = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
     write_file_atomic(folder->file("environment.json"), now.dump(2) + "\n");
   }

@@ -260,6 +260,31 @@ TEST_P(EveryFamily, ExportTakesTheTokenizerAlong) {
                 std::to_string(tokenizer.vocab_size()) + ", got " + std::to_string(small.vocab_size));
 }
 
+// Ranks hand a layer's gradients on when it is said to be done: they are whole then, and the next layer's not begun.
+TEST_P(EveryFamily, LayersAreDoneOneByOneFromTheLast) {
+  ModelConfig three = config();
+  three.num_layers = 3;
+  CausalLM model = CausalLM::init(three, 1, {.trainable = true});
+  const std::vector<std::vector<Parameter*>> order = model.backward_order();
+  for (const bool recompute : {false, true}) {
+    model.set_recompute(recompute);
+    for (Parameter* parameter : model.parameters()) parameter->grad = at::Tensor();
+    std::vector<std::size_t> done;
+    std::vector<std::pair<Parameter*, at::Tensor>> seen;
+    model.on_layer_backward([&](std::size_t group) {
+      done.push_back(group);
+      for (Parameter* parameter : order[group]) seen.emplace_back(parameter, parameter->grad.clone());
+      if (group + 1 < order.size() - 1) {
+        for (const Parameter* parameter : order[group + 1]) EXPECT_FALSE(parameter->grad.defined()) << parameter->name;
+      }
+    });
+    const at::Tensor y = model.forward(separate_sequences({some_tokens(50, 1, 70), some_tokens(9, 2, 70)}));
+    (y * y.detach().sin()).sum().backward();
+    EXPECT_EQ(done, (std::vector<std::size_t>{0, 1, 2}));
+    for (const auto& [parameter, grad] : seen) EXPECT_TRUE(grad.equal(parameter->grad)) << parameter->name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, EveryFamily, ::testing::ValuesIn([] {
                            std::vector<const char*> names;
                            for (const Family& family : families()) names.push_back(family.model_type);

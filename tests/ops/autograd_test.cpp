@@ -110,6 +110,57 @@ TEST(RecordBackward, DeepGraphsComeApart) {
   for (int i = 0; i < 100000; ++i) x = product_and_sum(x, at::zeros({2}))[1];
 }
 
+TEST(Recomputed, IsTheFunctionAndItsGradient) {
+  Parameter weight = random_parameter({48, 48}, DType::Float32, 1);
+  const at::Tensor x = random_tensor({5, 48}, 2);
+  int calls = 0;
+  const auto f = [&](const at::Tensor& in) {
+    ++calls;
+    return grpo::add(in, linear(in, weight));
+  };
+  const at::Tensor plain = leaf(x), again = leaf(x);
+  const at::Tensor y = f(plain);
+  (y * y).sum().backward();
+  const at::Tensor weight_grad = weight.grad.clone();
+  weight.grad.zero_();
+  calls = 0;
+  const at::Tensor same = recomputed(again, f);
+  EXPECT_EQ(calls, 1);
+  EXPECT_TRUE(bit_equal(same, y));
+  (same * same).sum().backward();
+  EXPECT_EQ(calls, 2);
+  EXPECT_TRUE(bit_equal(again.grad(), plain.grad()));
+  EXPECT_TRUE(bit_equal(weight.grad, weight_grad));
+}
+
+TEST(Recomputed, IsPlainWhereNobodyWantsTheGradientOfItsInput) {
+  Parameter weight = random_parameter({48, 48}, DType::Float32, 1);
+  int calls = 0;
+  const auto f = [&](const at::Tensor& in) {
+    ++calls;
+    return linear(in, weight);
+  };
+  recomputed(random_tensor({5, 48}, 2), f).sum().backward();
+  EXPECT_EQ(calls, 1);
+  EXPECT_TRUE(weight.grad.defined());
+  const at::NoGradGuard no_grad;
+  EXPECT_FALSE(recomputed(leaf(random_tensor({5, 48}, 2)), f).requires_grad());
+  EXPECT_EQ(calls, 2);
+}
+
+TEST(Recomputed, ErrorsOfTheSecondComputationComeOut) {
+  const at::Tensor x = leaf(random_tensor({3}, 1));
+  bool is_broken = false;
+  const auto f = [&](const at::Tensor& in) {
+    GRPO_CHECK(!is_broken, "broken");
+    return in * 2;
+  };
+  const at::Tensor loss = recomputed(x, f).sum();
+  is_broken = true;
+  EXPECT_EQ(error_of([&] { loss.backward(); }), "broken");
+  EXPECT_NE(error_of([&] { recomputed(x, nullptr); }).find("expected a function"), std::string::npos);
+}
+
 // ---- a decoder layer's operations, row by row
 // ------------------------------------------------------------------------
 

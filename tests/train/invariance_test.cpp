@@ -179,6 +179,51 @@ TEST_P(Invariance, ThreadsDoNotChangeATrajectory) {
   }
 }
 
+// To the bit: the forward is computed twice, by the same operations on the same values.
+TEST_P(Invariance, RecomputationDoesNotChangeAGradient) {
+  LossConfig config;
+  config.beta = 0.1;
+  config.entropy_coef = 0.01;
+  for (const char* family : {"llama", "qwen2", "qwen3"}) {
+    ModelConfig model_config = tiny_model_config();
+    model_config.family = family;
+    model_config.num_layers = 3;
+    CausalLM model = CausalLM::init(model_config, 7, {.dtype = GetParam(), .trainable = true});
+    vary_vectors(model);
+    const std::vector<PackedBatch> batches = pack(sampled_groups(model, {5, 33, 64}, 4, 1.0), {.max_tokens = 90});
+    ASSERT_GT(batches.size(), 1u);
+    const std::vector<at::Tensor> plain = step_gradients(model, batches, config);
+    model.set_recompute(true);
+    for (const int threads : {1, 2}) {
+      set_threads(threads);
+      const std::vector<at::Tensor> again = step_gradients(model, batches, config);
+      for (std::size_t p = 0; p < plain.size(); ++p)
+        EXPECT_TRUE(bit_equal(again[p], plain[p])) << family << ", " << model.parameters()[p]->name;
+    }
+    set_threads(1);
+  }
+}
+
+TEST_P(Invariance, RecomputationDoesNotChangeATrajectory) {
+  const TinyRun run;
+  for (const RunKind kind : {RunKind::Grpo, RunKind::Sft}) {
+    RunConfig config = kind == RunKind::Grpo ? run.grpo(4) : run.sft(4);
+    config.model.dtype = GetParam();
+    config.grpo.loss.beta = kind == RunKind::Grpo ? 0.05 : 0;
+    config.grpo.num_iterations = 2;
+    config.grpo.micro_batch_tokens = config.sft.micro_batch_tokens = 40;
+    const Trajectory plain = train(config);
+    config.train.recompute = Recompute::On;
+    for (const int threads : {1, 2}) {
+      config.threads = threads;
+      const Trajectory again = train(config);
+      EXPECT_EQ(plain.metrics, again.metrics);
+      for (std::size_t p = 0; p < plain.weights.size(); ++p)
+        EXPECT_TRUE(bit_equal(plain.weights[p].tensor, again.weights[p].tensor)) << plain.weights[p].name;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, Invariance, ::testing::Values(DType::Float32, DType::BFloat16),
                          [](const auto& type) { return type.param == DType::Float32 ? "fp32" : "bf16"; });
 

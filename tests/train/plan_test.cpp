@@ -10,6 +10,7 @@
 #include "support/tensors.h"
 #include "support/tiny_run.h"
 #include "train/minibatches.h"
+#include "train/stage.h"
 
 namespace grpo::testing {
 namespace {
@@ -149,6 +150,15 @@ TEST_F(Plan, OfARun) {
   }
   EXPECT_EQ(phases, "rollout update checkpoint ");
   EXPECT_GT(bytes.at("available").as_int(), 0);
+  const auto update = [](const Json& of) { return of.at("per_rank").at("update").at("total").as_int(); };
+  const Json& recompute = bytes.at("recompute");
+  EXPECT_EQ(recompute.at("chosen"), Json("off"));
+  EXPECT_EQ(recompute.at("update_off").as_int(), update(bytes));
+  config.train.recompute = Recompute::On;
+  const Json on = plan_run(config).at("bytes");
+  EXPECT_EQ(on.at("recompute").at("chosen"), Json("on"));
+  EXPECT_EQ(on.at("recompute").at("update_on").as_int(), update(on));
+  EXPECT_LT(update(on), update(bytes));
   EXPECT_EQ(plan_run(run.sft()).at("batches").at("conversations_per_step").as_int(), 6);
 }
 
@@ -197,8 +207,8 @@ TEST_F(Plan, RefusesAMicroBatchOrAnAnswerThatCannotFit) {
   EXPECT_NO_THROW(check_step_memory(config, model, with_outlier, 1, plenty));
   EXPECT_NO_THROW(check_step_memory(config, model, with_outlier, 1, 0)) << "unknown";
   const std::int64_t update = [&] {  // what the plan says of a step of such prompts
-    const std::vector<PhaseBytes> phases = plan_bytes(config, model, lengths);
-    return phases[1].parts[phases[1].parts.size() - 3].second + phases[1].parts[phases[1].parts.size() - 2].second;
+    const PhaseBytes phase = plan_bytes(config, model, lengths)[1];
+    return phase.part("activations") + phase.part("backward");
   }();
   EXPECT_NO_THROW(check_step_memory(config, model, lengths, 1, update));
   const std::string batch = refusal(lengths, update - 1);
@@ -211,8 +221,102 @@ TEST_F(Plan, RefusesAMicroBatchOrAnAnswerThatCannotFit) {
             std::string::npos);
 
   config = run.sft();
-  const std::string sft = refusal(with_outlier, 1 << 20);
-  EXPECT_NE(sft.find("lower sft.micro_batch_tokens (now 8192) or sft.max_length (now 2048)"), std::string::npos) << sft;
+  const std::string bounds = "lower sft.micro_batch_tokens (now 8192) or sft.max_length (now 2048)";
+  EXPECT_TRUE(refusal(with_outlier, 1 << 20).ends_with(bounds)) << refusal(with_outlier, 1 << 20);
+  config.train.recompute = Recompute::Off;
+  EXPECT_TRUE(refusal(with_outlier, 1 << 20).ends_with(bounds + ", or leave train.recompute to auto"));
+}
+
+// By hand: of L layers all activations, or each one's input and the rest of one.
+TEST_F(Plan, BytesOfActivations) {
+  const TinyRun run;
+  RunConfig config = run.sft();
+  config.sft.batch_size = 2;
+  const ModelConfig model = medium_model();
+  const RowLengths lengths(10, 100);  // two rows of 100 tokens: 8 blocks of 32 positions
+  for (const DType dtype : {DType::Float32, DType::BFloat16}) {
+    config.model.dtype = dtype;
+    const std::int64_t e = dtype == DType::Float32 ? 4 : 2, rows = 200;
+    const std::int64_t layer = rows * ((4 * 256 + 2 * 256 + 3 * 768) * e + 4 * 4 + 8) + 8 * 32 * 2 * 128 * e;
+    const std::int64_t rest = rows * 2 * 256 * e + 202 * 40;
+    EXPECT_EQ(plan_bytes(config, model, lengths)[0].part("activations"), 4 * layer + rest);
+    EXPECT_EQ(plan_bytes(config, model, lengths, 1, true)[0].part("activations"), 4 * rows * 256 * e + layer + rest);
+  }
+}
+
+TEST_F(Plan, RecomputesOnlyWhereTheUpdateFitsOnlySo) {
+  const TinyRun run;
+  const ModelConfig model = medium_model();
+  const RowLengths lengths(50, 40);
+  for (RunConfig config : {run.grpo(), run.sft()}) {
+    const std::int64_t resident = resident_bytes(config, model).total();
+    const auto need = [&](bool recompute) {
+      return update_bytes(plan_bytes(config, model, lengths, 1, recompute)) - resident;
+    };
+    const auto chosen = [&](std::int64_t available, const RowLengths& rows) {
+      return plan_recompute(config, model, rows, 1, available);
+    };
+    EXPECT_FALSE(chosen(need(false), lengths));
+    EXPECT_TRUE(chosen(need(false) - 1, lengths));
+    EXPECT_TRUE(chosen(need(true), lengths));
+    EXPECT_FALSE(chosen(1000, lengths)) << "fits in no case";
+    EXPECT_FALSE(chosen(0, lengths)) << "unknown";
+    // A row that the first steps do not meet, and that is too long for a micro-batch.
+    RowLengths with_outlier = lengths;
+    with_outlier[40] = 5000;
+    const auto micro_batch = [&](bool recompute) {
+      const std::vector<PhaseBytes> phases = plan_bytes(config, model, {5000}, 1, recompute);
+      const PhaseBytes& update = phases[phases.size() - 2];
+      return update.part("activations") + update.part("backward");
+    };
+    EXPECT_FALSE(chosen(micro_batch(false), with_outlier));
+    EXPECT_TRUE(chosen(micro_batch(false) - 1, with_outlier));
+    EXPECT_NO_THROW(check_step_memory(config, model, with_outlier, 1, micro_batch(true), true));
+    config.train.recompute = Recompute::On;
+    EXPECT_TRUE(chosen(std::int64_t{1} << 40, lengths));
+    config.train.recompute = Recompute::Off;
+    EXPECT_FALSE(chosen(need(false) - 1, lengths));
+  }
+}
+
+TEST_F(Plan, OneLayerIsNotRecomputed) {
+  const TinyRun run;
+  RunConfig config = run.sft();
+  ModelConfig model = medium_model();
+  model.num_layers = 1;
+  EXPECT_FALSE(plan_recompute(config, model, {100}, 1, 1000));
+  config.train.recompute = Recompute::On;
+  EXPECT_EQ(error_of([&] { plan_recompute(config, model, {100}, 1, 1000); }),
+            "train.recompute: on saves nothing in a model of one layer; leave it out");
+}
+
+// The stages' part: rows so long that the update would take twice what this machine has.
+TEST_F(Plan, IsFollowedByTheModel) {
+  const TinyRun run;
+  RunConfig config = run.sft();
+  config.sft.batch_size = 1;
+  ModelConfig model = tiny_model_config();
+  model.num_layers = 12;  // without recomputation some five times as much
+  CausalLM policy = CausalLM::init(model, 1, {.trainable = true});
+  const Tokenizer tokenizer = tiny_tokenizer();
+  Communicator communicator = Communicator::single();
+  RewardSet rewards;
+  Optimizer optimizer(policy.parameters(), config.optimizer, 1);
+  Phases phases;
+  const StageContext context{config, communicator, policy, tokenizer, rewards, optimizer, phases};
+  const auto chosen_for = [&](std::int64_t tokens) {
+    fit_memory(context, {tokens});
+    return policy.recompute();
+  };
+  const std::int64_t few = update_bytes(plan_bytes(config, model, {100'000}));
+  const std::int64_t too_many = 200'000 * available_memory() / few;
+  EXPECT_FALSE(chosen_for(100));
+  EXPECT_TRUE(chosen_for(too_many));
+  EXPECT_FALSE(chosen_for(100)) << "settled anew";
+  config.train.recompute = Recompute::Off;
+  EXPECT_NE(error_of([&] { chosen_for(too_many); }).find("or leave train.recompute to auto"), std::string::npos);
+  config.train.recompute = Recompute::On;
+  EXPECT_TRUE(chosen_for(100));
 }
 
 // A run whose answers all reach their limit takes what was planned, within a quarter: the plan has no scratch of
@@ -225,10 +329,15 @@ TEST_F(Plan, PeakOfARealRun) {
   const Tokenizer tokenizer = tiny_tokenizer();
   CausalLM::init(model, 1, {}).save(run.path("medium"), &tokenizer, DType::Float32);
   tiny_trainer(run.grpo()).step();  // the code that it runs is in memory from here on
-  for (const DType dtype : {DType::Float32, DType::BFloat16}) {
+  std::map<std::pair<DType, Recompute>, std::pair<double, double>> bytes_of;  // planned and measured
+  for (const auto& [dtype, recompute] : {std::pair{DType::Float32, Recompute::Off},
+                                         {DType::Float32, Recompute::On},
+                                         {DType::BFloat16, Recompute::Off},
+                                         {DType::BFloat16, Recompute::On}}) {
     RunConfig config = run.grpo(2);
     config.model.path = run.path("medium");
     config.model.dtype = dtype;
+    config.train.recompute = recompute;
     config.grpo.num_generations = 8;
     config.grpo.prompts_per_step = 4;
     config.grpo.loss.max_completion_length = 64;
@@ -246,6 +355,12 @@ TEST_F(Plan, PeakOfARealRun) {
     EXPECT_GT(peak, 0.75 * planned);
     EXPECT_LT(peak, 1.25 * planned);
     std::cout << "peak " << peak / (1 << 20) << " MiB, planned " << planned / (1 << 20) << " MiB\n";
+    bytes_of[{dtype, recompute}] = {planned, peak};
+  }
+  for (const DType dtype : {DType::Float32, DType::BFloat16}) {
+    const auto off = bytes_of[{dtype, Recompute::Off}], on = bytes_of[{dtype, Recompute::On}];
+    EXPECT_GT(off.second - on.second, 0.75 * (off.first - on.first));
+    EXPECT_LT(off.second - on.second, 1.25 * (off.first - on.first));
   }
 }
 

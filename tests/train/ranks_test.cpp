@@ -264,10 +264,14 @@ TEST_P(RanksTrain, ARunGivesTheSameBitsAgain) {
   config.grpo.steps_per_generation = 2;
   config.grpo.minibatch_split = MinibatchSplit::Completions;
   config.distributed.zero_stage = 2;
-  const Outcome first = run_steps(config, 3, 4), second = run_steps(config, 3, 4);
-  EXPECT_EQ(first.steps, second.steps);
-  for (std::size_t i = 0; i < first.weights.size(); ++i)
-    EXPECT_TRUE(bit_equal(first.weights[i].tensor, second.weights[i].tensor));
+  const Outcome first = run_steps(config, 3, 4);
+  for (const Recompute recompute : {Recompute::Off, Recompute::On}) {
+    config.train.recompute = recompute;
+    const Outcome second = run_steps(config, 3, 4);
+    EXPECT_EQ(first.steps, second.steps);
+    for (std::size_t i = 0; i < first.weights.size(); ++i)
+      EXPECT_TRUE(bit_equal(first.weights[i].tensor, second.weights[i].tensor));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, RanksTrain, ::testing::Values(DType::Float32, DType::BFloat16),

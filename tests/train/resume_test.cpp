@@ -108,7 +108,13 @@ TEST_F(Resume, ARunCanBeMadeLonger) {
   config.max_steps = 4;
   config.save_every = 1;  // may change as well
   config.log_completions = 4;
+  config.train.recompute = Recompute::On;
+  const std::string saved = read_file(tiny.path("parts/config.resolved.yaml"));
+  const std::size_t section = saved.find("train:\n  recompute: auto\n");
+  ASSERT_NE(section, std::string::npos) << saved;
+  tiny.write("parts/config.resolved.yaml", std::string(saved).erase(section, 25));  // of a version without it
   run(config, Trainer::Start::Resume);
+  EXPECT_EQ(parse_json(read_file(tiny.path("parts/environment.json"))).at("recompute"), Json(true));
   expect_same_run(tiny.path("run"), config.output_dir, 4);
 }
 

@@ -180,6 +180,7 @@ TEST_F(Watch, LeavesFilesToBeWatchedBy) {
   const Json where = parse_json(read_file(run.path("run/environment.json")));
   EXPECT_EQ(where.at("threads"), Json(1));
   EXPECT_EQ(where.at("ranks"), Json(1));
+  EXPECT_EQ(where.at("recompute"), Json(false));
   EXPECT_EQ(where.at("started").as_string().size(), std::string("2026-01-01T00:00:00Z").size());
   for (const char* name : {"grpo", "compiler", "libtorch", "kernels", "cpu", "os"})
     EXPECT_FALSE(where.at(name).as_string().empty()) << name;
