@@ -187,7 +187,7 @@ optimizer: {lr_scheduler_type: linear, adam_beta1: 0.8, adam_beta2: 0.9, adam_ep
   EXPECT_EQ(complaint(kMinimal + "train: {recompute: sometimes}"),
             "r.yaml:4:20: train.recompute: expected auto, on or off, got \"sometimes\"");
   EXPECT_EQ(complaint(kMinimal + "grpo: {gradient_checkpointing: true}"),
-            "r.yaml:4:8: grpo.gradient_checkpointing: stands as train.recompute here");
+            "r.yaml:4:32: grpo.gradient_checkpointing: stands as train.recompute here");
   EXPECT_EQ(load(kMinimal + "grpo: {scale_rewards: true}").grpo.advantage.scale_rewards, ScaleRewards::Group);
   EXPECT_EQ(
       complaint(kMinimal + "steps: 5\nmax_steps: 6"),
