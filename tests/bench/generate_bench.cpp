@@ -2,9 +2,8 @@
 //   generate_bench MODEL fp32|bf16 THREADS PROMPTS.json
 // PROMPTS.json is a list of lists of ids. A request names what to sample, all of it optional:
 //   {"prompts": [0, 1], "samples": 16, "tokens": 64, "cache_tokens": 65536, "stop": false}
-// "stop": stop ids end an answer. The line back: {"seconds", "steps": [[tokens drawn so far, seconds since the start],
-// ...] after every decode step, "lengths" of the answers}. The first step holds the prompts and their first tokens,
-// too.
+// "stop": stop ids end an answer. The line back: {"seconds", "lengths" of the answers, "steps": [[tokens drawn so far,
+// seconds since the start], ...] after every decode step}. The first step holds the prompts and their first tokens.
 #include <chrono>
 
 #include <grpo/grpo.h>

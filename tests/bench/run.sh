@@ -25,4 +25,4 @@ fi
 cmake -S "$root" -B "$build" -G Ninja -DGRPO_TESTS=ON -DGRPO_BENCH=ON >/dev/null
 cmake --build "$build" --target grpo_cli probe_bench generate_bench update_bench step_bench >/dev/null
 "$root/examples/fetch_smollm2.sh" >/dev/null
-exec "$peers/bin/python" "$here/suite/suite.py" --build "$build" "$@"
+GRPO_BUILD=$build exec "$peers/bin/python" "$here/suite/suite.py" "$@"

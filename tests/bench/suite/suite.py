@@ -6,8 +6,8 @@
 import argparse
 import dataclasses
 import json
+import os
 import pathlib
-import shlex
 import shutil
 import sys
 import tempfile
@@ -108,18 +108,18 @@ def main():
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE",
                         help="write the record there; rows that FILE has of this commit and machine stay unless they are run again")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
-    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build", help="where the programs were built")
     options = parser.parse_args()
     for name in options.rows:
         if name not in ROWS:
             parser.error(f"ROW: expected one of {', '.join(ROWS)}, got {name}")
     no_ranks = own_network.enter() if shutil.which("mpirun") else "there is no mpirun"
-    build = options.build.resolve()
-    record = {"machine": machine.describe(ROOT, build / "grpo", THREADS), "rounds": 1 if options.quick else options.rounds,
-              "command": shlex.join(["tests/bench/run.sh", *sys.argv[1:]]), "rows": {}}
+    build = pathlib.Path(os.environ.get("GRPO_BUILD", ROOT / "build")).resolve()
+    rounds = 1 if options.quick else options.rounds
+    record = {"machine": machine.describe(ROOT, build / "grpo", THREADS), "rounds": rounds, "rows": {},
+              "command": " ".join(["tests/bench/run.sh", f"--rounds {rounds}", *options.rows])}
     with tempfile.TemporaryDirectory(prefix="grpo-bench-") as folder, Contender([build / "tests/probe_bench", THREADS], THREADS) as probe:
         work = pathlib.Path(folder)
-        bench = lines.Bench(ROOT, work, build, sys.executable, THREADS, record["rounds"], Material(ROOT, work, build / "grpo"), probe,
+        bench = lines.Bench(ROOT, work, build, sys.executable, THREADS, rounds, Material(ROOT, work, build / "grpo"), probe,
                             no_ranks)
         for name in options.rows or ROWS:
             print(f"== {name}", file=sys.stderr)
