@@ -1,7 +1,5 @@
 #include "train/stage.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "base/log.h"
@@ -28,9 +26,8 @@ void fit_memory(const StageContext& context, const std::vector<std::int64_t>& le
   double recompute = plan_recompute(config, model, lengths, ranks, available) ? 1 : 0;
   context.communicator.all_reduce(std::span<double>(&recompute, 1), Reduce::Max);
   context.policy.set_recompute(recompute > 0);
-  if (context.policy.recompute() && context.communicator.rank() == 0)
-    log::info(fmt::format("layers are computed again in backward (train.recompute: {})",
-                          config.train.recompute == Recompute::On ? "on" : "auto, for lack of memory"));
+  if (recompute > 0 && config.train.recompute == Recompute::Auto && context.communicator.rank() == 0)
+    log::info("train.recompute: on, since the update does not fit into the free memory without");
   check_step_memory(config, model, lengths, ranks, available, context.policy.recompute());
 }
 
