@@ -271,6 +271,8 @@ TEST_F(Plan, RecomputesOnlyWhereTheUpdateFitsOnlySo) {
     };
     EXPECT_FALSE(chosen(micro_batch(false), with_outlier));
     EXPECT_TRUE(chosen(micro_batch(false) - 1, with_outlier));
+    EXPECT_TRUE(chosen(micro_batch(true), with_outlier));
+    EXPECT_FALSE(chosen(micro_batch(true) - 1, with_outlier));
     EXPECT_NO_THROW(check_step_memory(config, model, with_outlier, 1, micro_batch(true), true));
     config.train.recompute = Recompute::On;
     EXPECT_TRUE(chosen(std::int64_t{1} << 40, lengths));
