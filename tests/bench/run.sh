@@ -15,9 +15,9 @@ GRPO_SETUP_TESTS=1 bash "$root/src/cmake/setup.sh"
 stamp=$peers/.complete-$(sha256sum <"$here/suite/peers.txt" | cut -c1-16)
 if [ ! -e "$stamp" ]; then
   echo "bench: installing the peers into .deps/peers (some GB, once)" >&2
-  [ -x "$peers/bin/pip" ] || python3 -m venv "$peers"
-  "$peers/bin/pip" install -q -r "$here/suite/peers.txt" >&2
-  CMAKE_ARGS=-DLLAVA_BUILD=OFF "$peers/bin/pip" install -q llama-cpp-python==0.3.36 >&2 || echo "bench: llama-cpp-python could not be installed" >&2
+  [ -x "$peers/bin/python" ] || python3 -m venv "$peers"
+  "$peers/bin/python" -m pip install -q -r "$here/suite/peers.txt" >&2
+  CMAKE_ARGS=-DLLAVA_BUILD=OFF "$peers/bin/python" -m pip install -q llama-cpp-python==0.3.36 >&2 || echo "bench: llama-cpp-python could not be installed" >&2
   rm -f "$peers"/.complete-*
   touch "$stamp"
 fi
