@@ -37,7 +37,7 @@ model: {path: model}
 data: {train: train.jsonl, prompt: question, answer: answer, template: plain}
 rewards:
   - {name: accuracy, params: {extract: [last_number]}}
-grpo: {num_generations: 16, prompts_per_step: 4, max_completion_length: 3, beta: 0.0}
+grpo: {num_generations: 32, prompts_per_step: 4, max_completion_length: 3, beta: 0.0}
 optimizer: {learning_rate: 1.0e-3}
 max_steps: 3
 YAML
