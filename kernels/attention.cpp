@@ -108,12 +108,13 @@ AttentionPlan plan_attention(const AttentionShape& shape, const AttentionSequenc
   for (std::int64_t i = 0; i < num_tiles; ++i) {
     const AttentionTile& tile = plan.tiles[i];
     plan.products += tile.rows * (tile.position + tile.rows) * shape.query_heads * shape.head;
-    if (!plan.bundles.empty()) {
+    const bool fits = i > 0 && plan.bundles.back().count < most_tiles && rows + tile.rows <= tile_rows(shape);
+    if (fits) {
       AttentionBundle& bundle = plan.bundles.back();
       const AttentionTile& first = plan.tiles[bundle.first];
       const std::int64_t shared =
           common_blocks(sequences[first.sequence], sequences[tile.sequence], std::min(bundle.shared, tile.block()));
-      if (shared > 0 && bundle.count < most_tiles && rows + tile.rows <= tile_rows(shape)) {
+      if (shared > 0) {
         bundle.shared = shared;
         ++bundle.count;
         rows += tile.rows;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -50,17 +49,6 @@ inline void* element(Type type, void* p, std::int64_t index) {
 
 inline std::unique_ptr<float[]> float_scratch(std::int64_t n) {
   return std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(n));
-}
-
-// Runs up to `threads` workers side by side; worker(next) takes units with next() until it returns -1.
-template <class Worker>
-void share_units(const Team& team, std::int64_t units, std::int64_t threads, const Worker& worker) {
-  std::atomic<std::int64_t> taken{0};
-  const auto next = [&] {
-    const std::int64_t unit = taken.fetch_add(1, std::memory_order_relaxed);
-    return unit < units ? unit : -1;
-  };
-  team.split(std::min(units, threads), 1, [&](std::int64_t, std::int64_t) { worker(next); });
 }
 
 }  // namespace grpo::kernels

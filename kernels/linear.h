@@ -21,6 +21,7 @@
 namespace grpo::kernels {
 
 inline constexpr std::int64_t kPanel = 16;
+inline constexpr std::int64_t kPairBlock = 32;  // k of one block of the BF16 order
 
 // Instruction sets a kernel exists for. Scalar is the reference (std::fma). Avx512Bf16 and Amx are Avx512 but for
 // products of bf16.

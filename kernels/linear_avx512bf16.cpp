@@ -13,12 +13,12 @@
 namespace grpo::kernels {
 namespace {
 
-constexpr int kPairBlock = 32, kSteps = kPairBlock / 4;  // instructions of one chain
-constexpr int kMaxRows = 7;                              // x 2 panels x 2 chains = 28 of the 32 registers
-constexpr std::int64_t kMostRows = 126;                  // whose words and sums stay in the cache beside the panels
-constexpr int kMostPanels = 4;                           // of tiles of few rows
-constexpr int kDirectRows = 4;                           // that take pairs straight from the panels
-constexpr std::int64_t kPrefetchLines = 48;              // ahead in each panel
+constexpr int kSteps = kPairBlock / 4;       // instructions of one chain
+constexpr int kMaxRows = 7;                  // x 2 panels x 2 chains = 28 of the 32 registers
+constexpr std::int64_t kMostRows = 126;      // whose words and sums stay in the cache beside the panels
+constexpr int kMostPanels = 4;               // of tiles of few rows
+constexpr int kDirectRows = 4;               // that take pairs straight from the panels
+constexpr std::int64_t kPrefetchLines = 48;  // ahead in each panel
 
 constexpr int max_panels(int rows) { return rows <= 3 ? 4 : rows == 4 ? 3 : 2; }
 

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/linear_tiles.h"
 #include "kernels/panel.h"
 #include "kernels/threads.h"
 
@@ -40,12 +41,6 @@ inline constexpr std::int64_t kInner = 1024;                          // k at on
 
 inline const PanelKernel<float>& panel_kernel(const PanelKernels& kernels, float) { return kernels.f32; }
 inline const PanelKernel<bf16>& panel_kernel(const PanelKernels& kernels, bf16) { return kernels.pairs; }
-
-// k that a product reads for `count` of A: whole blocks of the bf16 order.
-template <class B>
-std::int64_t padded(std::int64_t count) {
-  return sizeof(B) == sizeof(float) ? count : ceil_to(count, 32);
-}
 
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 

@@ -5,8 +5,6 @@
 namespace grpo::kernels {
 namespace {
 
-constexpr std::int64_t kPairBlock = 32;
-
 std::int64_t panel_elements(Type order, std::int64_t in) {
   return kPanel * (order == Type::F32 ? in : ceil_to(in, kPairBlock));
 }

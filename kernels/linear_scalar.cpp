@@ -8,8 +8,6 @@
 namespace grpo::kernels {
 namespace {
 
-constexpr std::int64_t kPairBlock = 32;
-
 std::int64_t panel_columns(std::int64_t columns, std::int64_t panel) {
   return columns - panel * kPanel < kPanel ? columns - panel * kPanel : kPanel;
 }

@@ -51,9 +51,6 @@ void transpose_block(const bf16* from, float* to) {
   }
 }
 
-constexpr std::int64_t padded_in(float, std::int64_t in) { return in; }
-constexpr std::int64_t padded_in(bf16, std::int64_t in) { return ceil_to(in, 32); }
-
 }  // namespace
 
 template <class T>
@@ -106,7 +103,7 @@ void panel_of_columns(Matrix<T> x, std::int64_t columns, std::int64_t inner, flo
 template <class T>
 void panel_of_weight(const T* weight, std::int64_t in, std::int64_t first, std::int64_t count, std::int64_t panel,
                      float* to) {
-  const std::int64_t rows_per_panel = padded_in(T{}, in), k0 = panel * kPanel;
+  const std::int64_t rows_per_panel = padded<T>(in), k0 = panel * kPanel;
   const Type order = sizeof(T) == sizeof(float) ? Type::F32 : Type::BF16;
   for (std::int64_t n = 0; n < count; n += kPanel) {
     const T* from = weight + (first + n) * rows_per_panel + k0 * kPanel;
@@ -241,7 +238,7 @@ void pair_panel_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t in
 
 void pair_panel_of_weight(const bf16* weight, std::int64_t in, std::int64_t first, std::int64_t count,
                           std::int64_t padded_inner, std::int64_t panel, bf16* to) {
-  const std::int64_t rows_per_panel = padded_in(bf16{}, in), k0 = panel * kPanel;
+  const std::int64_t rows_per_panel = padded<bf16>(in), k0 = panel * kPanel;
   for (std::int64_t n = 0; n < padded_inner; n += kPanel, to += kPanel * kPanel) {
     const std::int64_t rows = std::clamp<std::int64_t>(count - n, 0, kPanel);
     const bf16* from = weight + (first + n) * rows_per_panel + k0 * kPanel;  // [8 of k][16 of n][2 of k]

@@ -5,9 +5,17 @@
 
 #include <cstdint>
 
+#include "kernels/linear.h"
 #include "kernels/types.h"
 
 namespace grpo::kernels::blocks {
+
+// k that a product of elements B reads for `count`, and that a packed weight of B holds: whole blocks of the BF16
+// order.
+template <class B>
+constexpr std::int64_t padded(std::int64_t count) {
+  return sizeof(B) == sizeof(float) ? count : ceil_to(count, kPairBlock);
+}
 
 template <class T>
 struct Matrix {

@@ -6,7 +6,6 @@
 #include <span>
 #include <vector>
 
-#include "kernels/attention_tiles.h"
 #include "kernels/softmax.h"
 #include "kernels/vector.h"
 

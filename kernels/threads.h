@@ -51,6 +51,17 @@ struct Team {
   }
 };
 
+// Runs up to `threads` workers side by side; worker(next) takes units with next() until it returns -1.
+template <class Worker>
+void share_units(const Team& team, std::int64_t units, std::int64_t threads, const Worker& worker) {
+  std::atomic<std::int64_t> taken{0};
+  const auto next = [&] {
+    const std::int64_t unit = taken.fetch_add(1, std::memory_order_relaxed);
+    return unit < units ? unit : -1;
+  };
+  team.split(units < threads ? units : threads, 1, [&](std::int64_t, std::int64_t) { worker(next); });
+}
+
 // Where threads that run side by side wait for each other. They spin for some milliseconds, for a sleeper comes late to
 // the next barrier too; then they sleep, since the thread that they wait for may need their core.
 class Barrier {
