@@ -70,26 +70,31 @@ class AttentionWorker {
     std::fill_n(sum_.get(), rows, 0.0f);
     for (std::int64_t b = 0; b < bundle.shared; ++b) {
       const void* keys = block(tiles[0].sequence, b, kv_head);
+      fetch(block(tiles[0].sequence, b + 1, kv_head));
       scores(keys, 0, rows, kBlock);
       take(keys, 0, rows, kBlock, b == 0);
     }
     std::int64_t row = 0;
-    for (std::int64_t i = 0; i < bundle.count; ++i, row += tiles[i - 1].rows * group_)
-      finish(tiles[i], kv_head, bundle.shared, row);
+    for (std::int64_t i = 0; i < bundle.count; ++i, row += tiles[i - 1].rows * group_) {
+      const void* next = i + 1 < bundle.count ? block(tiles[i + 1].sequence, bundle.shared, kv_head) : nullptr;
+      finish(tiles[i], kv_head, bundle.shared, row, next);
+    }
   }
 
  private:
-  // A tile's own blocks, from `b` on. Its rows begin at `row`.
-  void finish(const AttentionTile& tile, std::int64_t kv_head, std::int64_t b, std::int64_t row) {
+  // A tile's own blocks, from `b` on. Its rows begin at `row`; `next` is the block after them, or null.
+  void finish(const AttentionTile& tile, std::int64_t kv_head, std::int64_t b, std::int64_t row, const void* next) {
     const std::int64_t rows = tile.rows * group_, last = tile.block();
     for (; b < last; ++b) {
       const void* keys = block(tile.sequence, b, kv_head);
+      fetch(block(tile.sequence, b + 1, kv_head));
       scores(keys, row, rows, kBlock);
       take(keys, row, rows, kBlock, b == 0);
     }
     // In the last block each row sees as many positions as stand up to its own.
     const std::int64_t first = tile.position % kBlock;
     const void* keys = block(tile.sequence, last, kv_head);
+    if (next != nullptr) fetch(next);
     scores(keys, row, rows, first + tile.rows);
     for (std::int64_t t = 0; t < tile.rows; ++t) take(keys, row + t * group_, group_, first + t + 1, last == 0);
     write(tile, kv_head, row);
@@ -103,6 +108,12 @@ class AttentionWorker {
   const void* block(std::int32_t sequence, std::int64_t b, std::int64_t kv_head) {
     return element(call_.shape.type, call_.store,
                    call_.sequences[sequence].blocks[b] * call_.shape.block_elements() + kv_head * 2 * kBlock * head_);
+  }
+
+  // Asks for a block ahead of its turn: decode reads blocks from all over the memory.
+  void fetch(const void* block) const {
+    const std::int64_t bytes = 2 * kBlock * head_ * (call_.shape.type == Type::F32 ? 4 : 2);
+    for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(block) + i, 0, 2);
   }
 
   // A product with keys or values, `from` elements into a block.

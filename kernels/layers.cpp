@@ -55,16 +55,15 @@ const void* skip(Type type, const void* p, std::int64_t n) {
 }
 void* skip(Type type, void* p, std::int64_t n) { return static_cast<char*>(p) + n * element_bytes(type); }
 
-// A packed row as a stride: element k of row n at start(n) + k (float) or + 32 (k/2) + k%2 (bf16 order).
+// Where the elements of a packed row are.
 struct PackedRow {
-  std::int64_t start, pair;  // pair: distance of k and k + 2
-  std::int64_t odd;          // distance of k and k + 1 inside a pair
-  std::int64_t at(std::int64_t k) const { return start + k / 2 * pair + k % 2 * odd; }
+  Type order;
+  std::int64_t start;
+  std::int64_t at(std::int64_t k) const { return start + (order == Type::F32 ? kPanel * k : pair_offset(k)); }
 };
 
-PackedRow packed_row(Type type, std::int64_t width, std::int64_t n) {
-  if (type == Type::F32) return {n / kPanel * kPanel * width + n % kPanel, 2 * kPanel, kPanel};
-  return {n / kPanel * kPanel * ceil_to(width, 32) + 2 * (n % kPanel), 2 * kPanel, 1};
+PackedRow packed_row(Type order, std::int64_t width, std::int64_t n) {
+  return {order, packed_index(order, width, n, 0) - (order == Type::F32 ? 0 : pair_offset(0))};
 }
 
 // The weight as the computation sees it.

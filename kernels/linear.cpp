@@ -246,7 +246,7 @@ struct WeightGrad {
 
   // Panel of the gradient that holds a column of the block.
   float* grad_panel(std::int64_t column) const {
-    return args.grad + packed_index(args.order, args.in, args.first + column, 0);
+    return args.grad + packed_elements(args.order, args.first + column, args.in);
   }
 
   Target target(const Block& block) const {
@@ -264,25 +264,37 @@ struct WeightGrad {
     if (staged) move(block, target, true);
   }
 
-  // The block of the gradient to its sums, or back. Rows k and k + 1 of a panel (k even) alternate in the gradient.
+  // The block of the gradient to its sums, or back.
   void move(const Block& block, const Target& target, bool back) const {
     for (std::int64_t column = 0; column < block.columns; column += kPanel) {
       float* pairs = grad_panel(block.column + column) + kPanel * block.row;
       float* sums = target.c + column;
-      for (std::int64_t r = 0; r < block.rows; r += 2, pairs += 2 * kPanel, sums += 2 * target.c_row) {
-        float* second = r + 1 < block.rows ? sums + target.c_row : nullptr;
-        if (second == nullptr) {
-          for (std::int64_t j = 0; j < kPanel; ++j) (back ? pairs[2 * j] : sums[j]) = back ? sums[j] : pairs[2 * j];
-          continue;
+      std::int64_t r = 0;
+      for (; r + 4 <= block.rows; r += 4) {
+        for (std::int64_t odd = 0; odd < 2; ++odd)
+          move_pairs(pairs + kPanel * r + 2 * kPanel * odd, sums + (r + odd) * target.c_row,
+                     sums + (r + odd + 2) * target.c_row, back);
+      }
+      for (; r < block.rows; ++r) {
+        for (std::int64_t j = 0; j < kPanel; ++j) {
+          float &in_grad = pairs[pair_offset(r) + 2 * j], &in_sums = sums[r * target.c_row + j];
+          (back ? in_grad : in_sums) = back ? in_sums : in_grad;
         }
-        for (std::int64_t j = 0; j < kPanel; j += 4) {
-          const __m128 a = _mm_loadu_ps(back ? sums + j : pairs + 2 * j);
-          const __m128 b = _mm_loadu_ps(back ? second + j : pairs + 2 * j + 4);
-          _mm_storeu_ps(back ? pairs + 2 * j : sums + j,
-                        back ? _mm_unpacklo_ps(a, b) : _mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)));
-          _mm_storeu_ps(back ? pairs + 2 * j + 4 : second + j,
-                        back ? _mm_unpackhi_ps(a, b) : _mm_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
-        }
+      }
+    }
+  }
+
+  // 16 words of a panel and the two rows that they hold.
+  static void move_pairs(float* pairs, float* high, float* low, bool back) {
+    for (std::int64_t j = 0; j < kPanel; j += 4) {
+      if (back) {
+        const __m128 l = _mm_loadu_ps(low + j), h = _mm_loadu_ps(high + j);
+        _mm_storeu_ps(pairs + 2 * j, _mm_unpacklo_ps(l, h));
+        _mm_storeu_ps(pairs + 2 * j + 4, _mm_unpackhi_ps(l, h));
+      } else {
+        const __m128 a = _mm_loadu_ps(pairs + 2 * j), b = _mm_loadu_ps(pairs + 2 * j + 4);
+        _mm_storeu_ps(low + j, _mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)));
+        _mm_storeu_ps(high + j, _mm_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
       }
     }
   }

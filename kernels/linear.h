@@ -2,15 +2,16 @@
 //
 // Packed order (panels of 16 outputs, zero padded):
 //   F32 : [ceil(out/16)][in][16]                  element (n, k) at (n/16)(16 in) + 16 k + n%16
-//   BF16: [ceil(out/16)][ceil(in,32)/2][16][2]    element (n, k) at (n/16)(16 in32) + 32 (k/2) + 2 (n%16) + k%2
+//   BF16: [ceil(out/16)][ceil(in,32)/4][2][16][2] element (n, k) at (n/16)(16 in32) + pair_offset(k) + 2 (n%16)
+// where a word of 32 bits holds k (high) and k + 2 (low): two steps of one chain below, as vdpbf16ps takes them.
 // fp32 masters, gradients and moments of a BF16 weight keep the same order (as floats).
 //
 // One order of summation, whatever the rows, threads or instruction set (so a row's result never depends on its batch):
 //   F32 : one FMA chain per output over k ascending, from 0.
 //   BF16: per 32 k one fp32 FMA chain over the even k and one over the odd k, each from 0, added (even + odd), then
 //         added to the accumulator. Inputs are exact bf16 values; subnormal inputs and results count as 0.
-// This is what AMX computes, and what vdpbf16ps does with k in another order. Both gradients sum in the same way, over
-// n and over rows, where both of their inputs are BF16; else in the F32 way.
+// This is what AMX computes, and what vdpbf16ps does with k in the packed order. Both gradients sum in the same way,
+// over n and over rows, where both of their inputs are BF16; else in the F32 way.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,11 @@ inline constexpr Isa kIsas[] = {Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512
 Isa best_isa();          // what this CPU runs, detected once
 bool isa_runs(Isa isa);  // on this CPU
 const char* name(Isa isa);
+
+// Element k of the first output in a panel of the BF16 order.
+constexpr std::int64_t pair_offset(std::int64_t k) {
+  return 4 * kPanel * (k / 4) + 2 * kPanel * (k % 2) + (k % 4 < 2 ? 1 : 0);
+}
 
 std::int64_t packed_elements(Type order, std::int64_t out, std::int64_t in);
 std::int64_t packed_index(Type order, std::int64_t in, std::int64_t n, std::int64_t k);

@@ -46,6 +46,6 @@ int two_panels(std::int64_t) { return 2; }
 }  // namespace
 
 extern const PanelKernel<bf16> pairs_amx;
-const PanelKernel<bf16> pairs_amx = {product, 2 * kTileRows, 2 * kTileRows, two_panels, PairForm::Rows};
+const PanelKernel<bf16> pairs_amx = {product, kMostRows, 2 * kTileRows, two_panels, PairForm::Rows};
 
 }  // namespace grpo::kernels

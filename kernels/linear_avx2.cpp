@@ -21,8 +21,8 @@ inline Vec broadcast(const float* x) { return _mm256_broadcast_ss(x); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 inline Raw load_raw(const bf16* x) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)); }
-inline Vec even_of(Raw pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
-inline Vec odd_of(Raw pairs) {
+inline Vec low_of(Raw pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
+inline Vec high_of(Raw pairs) {
   return _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
 }
 

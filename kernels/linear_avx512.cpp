@@ -22,8 +22,8 @@ inline Vec broadcast(const float* x) { return _mm512_set1_ps(*x); }
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 inline Raw load_raw(const bf16* x) { return _mm512_loadu_si512(x); }
-inline Vec even_of(Raw pairs) { return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, pairs, 16)); }
-inline Vec odd_of(Raw pairs) {
+inline Vec low_of(Raw pairs) { return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, pairs, 16)); }
+inline Vec high_of(Raw pairs) {
   return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
 }
 

@@ -1,6 +1,6 @@
 // bf16 products with vdpbf16ps. The instruction adds two products of bf16 pairs to each fp32 sum, one after the other,
-// each with one rounding, that of the high halves first; subnormals count as 0. Fed with the pairs (k + 2, k), it is
-// two steps of the even chain of kernels/linear.h, with (k + 3, k + 1) two of the odd one. GCC 12 takes the undefined
+// each with one rounding, that of the high halves first; subnormals count as 0. A line of a panel is thus two steps of
+// the even chain of kernels/linear.h, and the next one two of the odd chain. GCC 12 takes the undefined
 // pass-through operands inside its own intrinsics for uninitialised variables (its bug 105593).
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -16,80 +16,46 @@ namespace {
 constexpr int kSteps = kPairBlock / 4;       // instructions of one chain
 constexpr int kMaxRows = 7;                  // x 2 panels x 2 chains = 28 of the 32 registers
 constexpr std::int64_t kMostRows = 126;      // whose words and sums stay in the cache beside the panels
-constexpr int kMostPanels = 4;               // of tiles of few rows
-constexpr int kDirectRows = 4;               // that take pairs straight from the panels
 constexpr std::int64_t kPrefetchLines = 48;  // ahead in each panel
 
 constexpr int max_panels(int rows) { return rows <= 3 ? 4 : rows == 4 ? 3 : 2; }
 
-// Four k of a panel as the pairs of both chains.
-struct Pairs {
-  __m512i even, odd;
-};
-Pairs pairs_at(const bf16* b) {
+void prefetch_lines(const bf16* b) {
   const auto ahead = reinterpret_cast<std::uintptr_t>(b) + 64 * kPrefetchLines;
   _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T0);
   _mm_prefetch(reinterpret_cast<const char*>(ahead + 64), _MM_HINT_T0);
-  const __m512i first = _mm512_loadu_si512(b), second = _mm512_loadu_si512(b + 2 * kPanel);
-  return {_mm512_mask_mov_epi16(_mm512_slli_epi32(first, 16), 0x55555555u, second),
-          _mm512_mask_mov_epi16(_mm512_srli_epi32(second, 16), 0xaaaaaaaau, first)};
-}
-
-// One block of some panels in pairs: [step][panel].
-void pair_up(const bf16* b, std::int64_t b_panel, int panels, Pairs* lines) {
-  for (int s = 0; s < kSteps; ++s)
-    for (int p = 0; p < panels; ++p) *lines++ = pairs_at(b + p * b_panel + s * 4 * kPanel);
 }
 
 __m512 add_pairs(__m512 sum, __m512i b, float a) {
   return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(b), reinterpret_cast<__m512bh>(_mm512_set1_ps(a)));
 }
 
-// Where a tile's pairs come from: straight from the panels (few rows), or from lines that serve all tiles; the first of
-// those tiles then also makes the next block's lines, a few at each step, since a loop of its own would hold up the
-// loads of the weights.
-struct Source {
-  const bf16* b = nullptr;
-  std::int64_t panel = 0;  // stride
-  const Pairs* lines = nullptr;
-  Pairs* next = nullptr;
-};
-enum class Mode { Direct, Lines, LinesAndNext };
-
 // sums[r][p] += even chain + odd chain, over one block of k; sums are [R][P][16], which wait in the nearest cache.
-template <int R, int P, Mode M>
-void chains(const float* a, std::int64_t a_step, Source from, float* sums) {
+// `Ahead`: asks for lines further on, which the first of the tiles that read a block does for all.
+template <int R, int P, bool Ahead>
+void chains(const float* a, std::int64_t a_step, const bf16* b, std::int64_t b_panel, float* sums) {
   __m512 even[R][P], odd[R][P];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) even[r][p] = odd[r][p] = _mm512_setzero_ps();
-  for (int s = 0; s < kSteps; ++s, a += 2 * a_step, from.b += 4 * kPanel) {
-    if constexpr (M == Mode::Direct) {
+  for (int s = 0; s < kSteps; ++s, a += 2 * a_step, b += 4 * kPanel) {
+    __m512i line[P];
 #pragma GCC unroll 4
-      for (int p = 0; p < P; ++p) {
-        const Pairs pairs = pairs_at(from.b + p * from.panel);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) {
-          even[r][p] = add_pairs(even[r][p], pairs.even, a[r]);
-          odd[r][p] = add_pairs(odd[r][p], pairs.odd, a[a_step + r]);
-        }
-      }
-    } else {
-      const Pairs* pairs = from.lines + s * P;
-      if constexpr (M == Mode::LinesAndNext) {
-#pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) from.next[s * P + p] = pairs_at(from.b + p * from.panel + kPairBlock * kPanel);
-      }
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) even[r][p] = add_pairs(even[r][p], pairs[p].even, a[r]);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) odd[r][p] = add_pairs(odd[r][p], pairs[p].odd, a[a_step + r]);
+    for (int p = 0; p < P; ++p) {
+      if constexpr (Ahead) prefetch_lines(b + p * b_panel);
+      line[p] = _mm512_loadu_si512(b + p * b_panel);
     }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) even[r][p] = add_pairs(even[r][p], line[p], a[r]);
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) line[p] = _mm512_loadu_si512(b + p * b_panel + 2 * kPanel);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) odd[r][p] = add_pairs(odd[r][p], line[p], a[a_step + r]);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -100,26 +66,34 @@ void chains(const float* a, std::int64_t a_step, Source from, float* sums) {
     }
 }
 
-template <int R, int P, Mode M>
-void chains_of_panels(int panels, const float* a, std::int64_t a_step, const Source& from, float* sums) {
+template <int R, int P, bool Ahead>
+void chains_of_panels(int panels, const float* a, std::int64_t a_step, const bf16* b, std::int64_t b_panel,
+                      float* sums) {
   if (panels == P) {
-    chains<R, P, M>(a, a_step, from, sums);
+    chains<R, P, Ahead>(a, a_step, b, b_panel, sums);
   } else if constexpr (P > 1) {
-    chains_of_panels<R, P - 1, M>(panels, a, a_step, from, sums);
+    chains_of_panels<R, P - 1, Ahead>(panels, a, a_step, b, b_panel, sums);
   }
 }
 
-template <int R, Mode M>
-void chains_of(int rows, int panels, const float* a, std::int64_t a_step, const Source& from, float* sums) {
+template <int R, bool Ahead>
+void chains_of(int rows, int panels, const float* a, std::int64_t a_step, const bf16* b, std::int64_t b_panel,
+               float* sums) {
   if (rows == R) {
-    chains_of_panels<R, max_panels(R), M>(panels, a, a_step, from, sums);
+    chains_of_panels<R, max_panels(R), Ahead>(panels, a, a_step, b, b_panel, sums);
   } else if constexpr (R > 1) {
-    chains_of<R - 1, M>(rows, panels, a, a_step, from, sums);
+    chains_of<R - 1, Ahead>(rows, panels, a, a_step, b, b_panel, sums);
   }
+}
+
+// Few rows in fours leave registers for a third panel.
+std::int64_t num_tiles(std::int64_t rows) {
+  const std::int64_t most = rows <= 16 && rows % 4 == 0 ? 4 : kMaxRows;
+  return (rows + most - 1) / most;
 }
 
 int panels_of(std::int64_t rows) {
-  const std::int64_t tiles = (rows + kMaxRows - 1) / kMaxRows;
+  const std::int64_t tiles = num_tiles(rows);
   return max_panels(static_cast<int>((rows + tiles - 1) / tiles));
 }
 
@@ -129,12 +103,10 @@ __mmask16 columns(std::int64_t width, int p) {
   return static_cast<__mmask16>(left >= kPanel ? 0xffff : (1 << left) - 1);
 }
 
-// All rows over up to kMostPanels panels: each block of weights is read once and serves every row. `width`: columns of
-// c.
+// All rows over up to 4 panels: each block of weights is read once and serves every row. `width`: columns of c.
 void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, std::int64_t width) {
-  const std::int64_t tiles = (g.rows + kMaxRows - 1) / kMaxRows;
-  Pairs lines[2][kSteps * kMostPanels];
-  // Apart from c, whose rows may compete for the same places of the cache. Only few rows have more than 2 panels.
+  const std::int64_t tiles = num_tiles(g.rows);
+  // Apart from c, whose rows may compete for the same places of the cache. Up to 16 rows only have more than 2 panels.
   alignas(64) float sums[kMostRows * 2 * kPanel];
   for (std::int64_t r = 0; r < g.rows; ++r) {
     for (int p = 0; p < panels; ++p) {
@@ -143,21 +115,16 @@ void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, s
                       g.accumulate ? _mm512_maskz_loadu_ps(columns(width, p), from) : _mm512_setzero_ps());
     }
   }
-  const bool direct = g.rows <= kDirectRows;
-  if (!direct && g.inner > 0) pair_up(b, g.b_panel, panels, lines[0]);
   for (std::int64_t k = 0; k < g.inner; k += kPairBlock) {
-    const std::int64_t block = k / kPairBlock;
-    const Source from{b + k * kPanel, g.b_panel, lines[block % 2], lines[(block + 1) % 2]};
     for (std::int64_t t = 0; t < tiles; ++t) {
       const std::int64_t row = g.rows * t / tiles;
       const int rows = static_cast<int>(g.rows * (t + 1) / tiles - row);
       const float* a = g.a + k / 2 * g.a_k + row;
-      if (direct) {
-        chains_of<kDirectRows, Mode::Direct>(rows, panels, a, g.a_k, from, sums + row * panels * kPanel);
-      } else if (t == 0 && k + kPairBlock < g.inner) {
-        chains_of<kMaxRows, Mode::LinesAndNext>(rows, panels, a, g.a_k, from, sums + row * panels * kPanel);
+      float* tile_sums = sums + row * panels * kPanel;
+      if (t == 0) {
+        chains_of<kMaxRows, true>(rows, panels, a, g.a_k, b + k * kPanel, g.b_panel, tile_sums);
       } else {
-        chains_of<kMaxRows, Mode::Lines>(rows, panels, a, g.a_k, from, sums + row * panels * kPanel);
+        chains_of<kMaxRows, false>(rows, panels, a, g.a_k, b + k * kPanel, g.b_panel, tile_sums);
       }
     }
   }

@@ -123,8 +123,8 @@ void multiply(const Source& source, Isa isa, const Team& team) {
   if (rows <= 0 || columns <= 0) return;
   constexpr std::int64_t kLeastWork = 1 << 16;  // multiplications worth a thread
   const bool by_rows = rows >= columns;
-  // An even number of rows, as the packed order of bf16 gradients wants it.
-  const std::int64_t unit = by_rows ? ceil_to(kernel.unit_rows, 2) : kPanel;
+  // Whole fours of rows, as the packed order of bf16 gradients wants it.
+  const std::int64_t unit = by_rows ? ceil_to(kernel.unit_rows, 4) : kPanel;
   const std::int64_t unit_work = std::max<std::int64_t>(1, source.inner * unit * (by_rows ? columns : rows));
   const std::int64_t length = by_rows ? rows : columns;
   team.split(ceil_div(length, unit), ceil_div(kLeastWork, unit_work), [&](std::int64_t begin, std::int64_t end) {

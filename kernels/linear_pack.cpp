@@ -34,7 +34,7 @@ std::int64_t packed_elements(Type order, std::int64_t out, std::int64_t in) {
 
 std::int64_t packed_index(Type order, std::int64_t in, std::int64_t n, std::int64_t k) {
   const std::int64_t panel = n / kPanel * panel_elements(order, in), lane = n % kPanel;
-  return order == Type::F32 ? panel + kPanel * k + lane : panel + 2 * kPanel * (k / 2) + 2 * lane + k % 2;
+  return order == Type::F32 ? panel + kPanel * k + lane : panel + pair_offset(k) + 2 * lane;
 }
 
 void pack(Type order, const float* row_major, std::int64_t out, std::int64_t in, float* packed, const Team& team) {

@@ -39,11 +39,9 @@ void product_pairs(const PanelProduct<bf16>& g) {
         float sum = g.accumulate ? c[j] : 0.0f;
         for (std::int64_t block = 0; block < g.inner; block += kPairBlock) {
           float even = 0, odd = 0;
-          for (std::int64_t k = block; k < block + kPairBlock; k += 2) {
-            const float* a = g.a + r * g.a_row + k * g.a_k;
-            const bf16* pair = b + kPanel * k + 2 * j;
-            even = std::fma(a[0], to_float(pair[0]), even);
-            odd = std::fma(a[g.a_k], to_float(pair[1]), odd);
+          for (std::int64_t k = block; k < block + kPairBlock; ++k) {
+            float& chain = k % 2 == 0 ? even : odd;
+            chain = std::fma(g.a[r * g.a_row + k * g.a_k], to_float(b[pair_offset(k) + 2 * j]), chain);
           }
           sum += even + odd;
         }

@@ -33,7 +33,12 @@ void transpose_block(const float* from, float* to) {
   }
 }
 
-// The same from [k/2][16 n][2] in bf16: pairs travel as one 32-bit word, then widen.
+// The four k of two words of one output, in order.
+__m128i in_order(__m128i words) {
+  return _mm_shufflehi_epi16(_mm_shufflelo_epi16(words, _MM_SHUFFLE(2, 0, 3, 1)), _MM_SHUFFLE(2, 0, 3, 1));
+}
+
+// The same in bf16: pairs travel as one 32-bit word, then widen.
 void transpose_block(const bf16* from, float* to) {
   const auto* words = reinterpret_cast<const float*>(from);
   for (int k = 0; k < kPanel; k += 8) {
@@ -43,7 +48,7 @@ void transpose_block(const bf16* from, float* to) {
                         _mm_loadu_ps(at + 3 * kPanel)};
       _MM_TRANSPOSE4_PS(rows[0], rows[1], rows[2], rows[3]);
       for (int i = 0; i < 4; ++i) {
-        const __m128i eight = _mm_castps_si128(rows[i]), zero = _mm_setzero_si128();
+        const __m128i eight = in_order(_mm_castps_si128(rows[i])), zero = _mm_setzero_si128();
         _mm_storeu_ps(to + (n + i) * kPanel + k, _mm_castsi128_ps(_mm_unpacklo_epi16(zero, eight)));
         _mm_storeu_ps(to + (n + i) * kPanel + k + 4, _mm_castsi128_ps(_mm_unpackhi_epi16(zero, eight)));
       }
@@ -219,20 +224,21 @@ void rows_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t inner, s
 
 void pair_panel_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t inner, std::int64_t padded_inner,
                            bf16* to) {
-  for (std::int64_t k = 0; k < padded_inner; k += 2, to += 2 * kPanel) {
+  for (std::int64_t k = 0; k < padded_inner; k += 4, to += 4 * kPanel) {
     const bf16* at = x.at + k * x.stride;
-    if (columns >= kPanel && k + 1 < inner) {
-      for (int j = 0; j < kPanel; j += 8) {
-        const __m128i a = load8(at + j), b = load8(at + x.stride + j);
-        store8(to + 2 * j, _mm_unpacklo_epi16(a, b));
-        store8(to + 2 * j + 8, _mm_unpackhi_epi16(a, b));
+    if (columns >= kPanel && k + 3 < inner) {
+      for (std::int64_t odd = 0; odd < 2; ++odd) {
+        for (int j = 0; j < kPanel; j += 8) {
+          const __m128i high = load8(at + odd * x.stride + j), low = load8(at + (odd + 2) * x.stride + j);
+          store8(to + 2 * kPanel * odd + 2 * j, _mm_unpacklo_epi16(low, high));
+          store8(to + 2 * kPanel * odd + 2 * j + 8, _mm_unpackhi_epi16(low, high));
+        }
       }
       continue;
     }
-    for (std::int64_t j = 0; j < kPanel; ++j) {
-      to[2 * j] = j < columns && k < inner ? at[j] : bf16{0};
-      to[2 * j + 1] = j < columns && k + 1 < inner ? at[x.stride + j] : bf16{0};
-    }
+    for (std::int64_t i = 0; i < 4; ++i)
+      for (std::int64_t j = 0; j < kPanel; ++j)
+        to[pair_offset(i) + 2 * j] = j < columns && k + i < inner ? at[i * x.stride + j] : bf16{0};
   }
 }
 
@@ -241,26 +247,25 @@ void pair_panel_of_weight(const bf16* weight, std::int64_t in, std::int64_t firs
   const std::int64_t rows_per_panel = padded<bf16>(in), k0 = panel * kPanel;
   for (std::int64_t n = 0; n < padded_inner; n += kPanel, to += kPanel * kPanel) {
     const std::int64_t rows = std::clamp<std::int64_t>(count - n, 0, kPanel);
-    const bf16* from = weight + (first + n) * rows_per_panel + k0 * kPanel;  // [8 of k][16 of n][2 of k]
+    const bf16* from = weight + (first + n) * rows_per_panel + k0 * kPanel;  // 16 k of 16 n
     if (rows == kPanel) {
-      // Units of 2 x 2 (n, k) elements: each is turned over, and they are turned over as a whole.
       for (int k = 0; k < kPanel; k += 4) {
         for (int i = 0; i < kPanel; i += 4) {
-          __m128i units[2];
-          for (int h = 0; h < 2; ++h) {
-            const __m128i two = load8(from + (k / 2 + h) * 2 * kPanel + 2 * i);
-            const __m128i low = _mm_shufflelo_epi16(two, _MM_SHUFFLE(3, 1, 2, 0));
-            units[h] = _mm_shufflehi_epi16(low, _MM_SHUFFLE(3, 1, 2, 0));
+          __m128i
+              words[2];  // of k + odd, k + odd + 2: pairs of n, (i + 2, i), (i + 2, i), (i + 3, i + 1), (i + 3, i + 1)
+          for (int odd = 0; odd < 2; ++odd) {
+            const __m128i four = load8(from + kPanel * k + 2 * kPanel * odd + 2 * i);
+            words[odd] = in_order(_mm_shuffle_epi32(four, _MM_SHUFFLE(1, 3, 0, 2)));
           }
-          store8(to + i / 2 * 2 * kPanel + 2 * k, _mm_unpacklo_epi64(units[0], units[1]));
-          store8(to + (i / 2 + 1) * 2 * kPanel + 2 * k, _mm_unpackhi_epi64(units[0], units[1]));
+          store8(to + kPanel * i + 2 * k, _mm_unpacklo_epi32(words[0], words[1]));
+          store8(to + kPanel * i + 2 * kPanel + 2 * k, _mm_unpackhi_epi32(words[0], words[1]));
         }
       }
       continue;
     }
     for (std::int64_t i = 0; i < kPanel; ++i)
       for (std::int64_t j = 0; j < kPanel; ++j)
-        to[i / 2 * 2 * kPanel + 2 * j + i % 2] = i < rows ? from[j / 2 * 2 * kPanel + 2 * i + j % 2] : bf16{0};
+        to[pair_offset(i) + 2 * j] = i < rows ? from[pair_offset(j) + 2 * i] : bf16{0};
   }
 }
 

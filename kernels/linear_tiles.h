@@ -52,7 +52,7 @@ template <class T>
 void panel_of_weight(const T* weight, std::int64_t in, std::int64_t first, std::int64_t count, std::int64_t panel,
                      float* to);
 
-// The same panels in pairs: to[k/2][j][k%2], padded_inner k.
+// The same panels in the BF16 order of kernels/panel.h, padded_inner k.
 void pair_panel_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t inner, std::int64_t padded_inner,
                            bf16* to);
 void pair_panel_of_weight(const bf16* weight, std::int64_t in, std::int64_t first, std::int64_t count,

@@ -2,7 +2,7 @@
 //
 //   A(r, k)          = a[r * a_row + k * a_k]                 any strides
 //   B(k, 16 p + j)   = b[p * b_panel + 16 k + j]              float and PlainHalf
-//                      b[p * b_panel + 32 (k/2) + 2 j + k%2]  bf16
+//                      b[p * b_panel + pair_offset(k) + 2 j]  bf16
 //   C(r, 16 p + j)   = c[r * c_row + p * c_panel + j]
 //
 // Order of summation of every C(r, n), whatever the other sizes and the instruction set: the order of kernels/linear.h,

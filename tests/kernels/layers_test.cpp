@@ -26,23 +26,14 @@ float* floats(Buffer& buffer) { return static_cast<float*>(buffer.data()); }
 
 // ---- embedding ----
 
-// The order of linear.h, written out again.
-std::int64_t place(Type order, std::int64_t in, std::int64_t n, std::int64_t k) {
-  if (order == Type::F32) return n / 16 * 16 * in + 16 * k + n % 16;
-  return n / 16 * 16 * ((in + 31) / 32 * 32) + 32 * (k / 2) + 2 * (n % 16) + k % 2;
-}
-std::int64_t packed_size(Type order, std::int64_t out, std::int64_t in) {
-  return (out + 15) / 16 * 16 * (order == Type::F32 ? in : (in + 31) / 32 * 32);
-}
-
 TEST(Embedding, ReadsPackedRows) {
   for (const Type type : kTypes) {
     for (const std::int64_t width : {1, 2, 31, 33, 64}) {
       constexpr std::int64_t kVocab = 37;
-      Buffer packed(type, packed_size(type, kVocab, width));
+      Buffer packed(type, packed_elements(type, kVocab, width));
       for (std::int64_t n = 0; n < kVocab; ++n) {
         for (std::int64_t k = 0; k < width; ++k)
-          packed.set(place(type, width, n, k), static_cast<double>((7 * n + 13 * k) % 251));
+          packed.set(packed_index(type, width, n, k), static_cast<double>((7 * n + 13 * k) % 251));
       }
       const std::vector<std::int32_t> ids = {0, 36, 15, 16, 17, 17};
       for (const int threads : {1, 3}) {
@@ -64,10 +55,10 @@ TEST(Embedding, GradientAddsRowsInOrder) {
       const Buffer dy = numbers.normals(type, kRows * width);
       std::vector<std::int32_t> ids;
       for (std::int64_t t = 0; t < kRows; ++t) ids.push_back(static_cast<std::int32_t>(numbers.below(kVocab)));
-      std::vector<float> want(packed_size(type, kVocab, width), 0.5f);
+      std::vector<float> want(packed_elements(type, kVocab, width), 0.5f);
       for (std::int64_t t = 0; t < kRows; ++t) {
         for (std::int64_t k = 0; k < width; ++k) {
-          want[place(type, width, ids[t], k)] += static_cast<float>(dy[t * width + k]);
+          want[packed_index(type, width, ids[t], k)] += static_cast<float>(dy[t * width + k]);
         }
       }
       for (const int threads : {1, 2, 3}) {

@@ -13,7 +13,7 @@ namespace {
 std::int64_t formula(Type order, std::int64_t in, std::int64_t n, std::int64_t k) {
   const std::int64_t in32 = (in + 31) / 32 * 32;
   return order == Type::F32 ? n / 16 * (16 * in) + 16 * k + n % 16
-                            : n / 16 * (16 * in32) + 32 * (k / 2) + 2 * (n % 16) + k % 2;
+                            : n / 16 * (16 * in32) + 64 * (k / 4) + 32 * (k % 2) + 2 * (n % 16) + (k % 4 < 2);
 }
 
 TEST(Pack, FollowsTheFormulaAndPadsWithZeros) {
