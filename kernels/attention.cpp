@@ -20,15 +20,21 @@ void write_head(const T* k, const T* v, std::int64_t stride, std::int64_t rows, 
   }
 }
 
+// Rows of one kv head, [rows] at `stride`, to a block from position `first` on.
+template <class T>
+void write_rows(const AttentionShape& shape, const T* k, const T* v, std::int64_t stride, std::int64_t rows,
+                std::int64_t kv_head, std::int64_t block, std::int64_t first, T* store) {
+  T* keys = store + block * shape.block_elements() + kv_head * 2 * kBlock * shape.head;
+  write_head(k, v, stride, rows, first, shape.head, keys, keys + kBlock * shape.head);
+}
+
 template <class T>
 void write_tile(const AttentionShape& shape, const T* k, const T* v, const AttentionTile& tile, std::int64_t block,
                 T* store) {
   const std::int64_t stride = shape.kv_heads * shape.head;
   for (std::int64_t h = 0; h < shape.kv_heads; ++h) {
-    T* keys = store + block * shape.block_elements() + h * 2 * kBlock * shape.head;
     const std::int64_t from = tile.row * stride + h * shape.head;
-    write_head(k + from, v + from, stride, tile.rows, tile.position % kBlock, shape.head, keys,
-               keys + kBlock * shape.head);
+    write_rows(shape, k + from, v + from, stride, tile.rows, h, block, tile.position % kBlock, store);
   }
 }
 
@@ -77,14 +83,14 @@ void write_kv(const AttentionShape& shape, const void* k, const void* v, const A
   });
 }
 
-void write_kv_row(const AttentionShape& shape, const void* k, const void* v, std::int64_t block, std::int64_t place,
-                  void* store) {
-  const AttentionTile row{0, 0, 1, place};
+void write_kv_head(const AttentionShape& shape, const void* k, const void* v, std::int64_t kv_head, std::int64_t block,
+                   std::int64_t place, void* store) {
   if (shape.type == Type::F32) {
-    write_tile(shape, static_cast<const float*>(k), static_cast<const float*>(v), row, block,
+    write_rows(shape, static_cast<const float*>(k), static_cast<const float*>(v), 0, 1, kv_head, block, place,
                static_cast<float*>(store));
   } else {
-    write_tile(shape, static_cast<const bf16*>(k), static_cast<const bf16*>(v), row, block, static_cast<bf16*>(store));
+    write_rows(shape, static_cast<const bf16*>(k), static_cast<const bf16*>(v), 0, 1, kv_head, block, place,
+               static_cast<bf16*>(store));
   }
 }
 
@@ -108,6 +114,7 @@ AttentionPlan plan_attention(const AttentionShape& shape, const AttentionSequenc
   for (std::int64_t i = 0; i < num_tiles; ++i) {
     const AttentionTile& tile = plan.tiles[i];
     plan.products += tile.rows * (tile.position + tile.rows) * shape.query_heads * shape.head;
+    if (i > 0 && tile.sequence == plan.tiles[i - 1].sequence) plan.tile_each = false;
     const bool fits = i > 0 && plan.bundles.back().count < most_tiles && rows + tile.rows <= tile_rows(shape);
     if (fits) {
       AttentionBundle& bundle = plan.bundles.back();

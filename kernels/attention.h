@@ -42,9 +42,9 @@ struct AttentionSequence {
 // Writes the rows' keys and values ([rows, kv_heads, head]) to their blocks.
 void write_kv(const AttentionShape& shape, const void* k, const void* v, const AttentionSequence* sequences,
               std::int64_t num_sequences, void* store, const Team& team);
-// The same for one row [kv_heads, head], to position `place` of a block.
-void write_kv_row(const AttentionShape& shape, const void* k, const void* v, std::int64_t block, std::int64_t place,
-                  void* store);
+// The same for one head of one row, [head], to position `place` of a block.
+void write_kv_head(const AttentionShape& shape, const void* k, const void* v, std::int64_t kv_head, std::int64_t block,
+                   std::int64_t place, void* store);
 // Copies positions [0, count) of one block to another (count <= 32).
 void copy_block(const AttentionShape& shape, void* store, std::int32_t from, std::int32_t to, std::int64_t count);
 

@@ -31,10 +31,15 @@ struct AttentionBundle {
 struct AttentionPlan {
   std::vector<AttentionTile> tiles;
   std::vector<AttentionBundle> bundles;
+  bool tile_each = true;  // every sequence has one tile
   std::int64_t kv_heads = 0;
   std::int64_t products = 0;  // multiply-adds
 
-  std::int64_t num_units() const { return static_cast<std::int64_t>(bundles.size()) * kv_heads; }
+  // Units are numbered head by head, so that bundles of one prompt find its blocks in the cache.
+  std::int64_t num_units() const { return num_bundles() * kv_heads; }
+  const AttentionBundle& bundle(std::int64_t unit) const { return bundles[unit % num_bundles()]; }
+  std::int64_t kv_head(std::int64_t unit) const { return unit / num_bundles(); }
+  std::int64_t num_bundles() const { return static_cast<std::int64_t>(bundles.size()); }
 };
 AttentionPlan plan_attention(const AttentionShape& shape, const AttentionSequence* sequences,
                              std::int64_t num_sequences, int threads);
@@ -54,12 +59,10 @@ class AttentionWorker {
         max_(float_scratch(most_)),
         sum_(float_scratch(most_)) {}
 
-  // Units are numbered head by head, so that bundles of one prompt find its blocks in the cache.
   void run(const AttentionPlan& plan, std::int64_t unit) {
-    const auto num_bundles = static_cast<std::int64_t>(plan.bundles.size());
-    const AttentionBundle& bundle = plan.bundles[unit % num_bundles];
+    const AttentionBundle& bundle = plan.bundle(unit);
     const AttentionTile* tiles = plan.tiles.data() + bundle.first;
-    const std::int64_t kv_head = unit / num_bundles;
+    const std::int64_t kv_head = plan.kv_head(unit);
     std::int64_t rows = 0;
     for (std::int64_t i = 0; i < bundle.count; ++i) {
       for (std::int64_t t = 0; t < tiles[i].rows; ++t, rows += group_) {
@@ -70,31 +73,35 @@ class AttentionWorker {
     std::fill_n(sum_.get(), rows, 0.0f);
     for (std::int64_t b = 0; b < bundle.shared; ++b) {
       const void* keys = block(tiles[0].sequence, b, kv_head);
-      fetch(block(tiles[0].sequence, b + 1, kv_head));
+      if (b + 1 < bundle.shared) fetch(block(tiles[0].sequence, b + 1, kv_head), kBlock);
+      for (std::int64_t i = bundle.count * b / bundle.shared; i < bundle.count * (b + 1) / bundle.shared; ++i)
+        fetch_seen(tiles[i], bundle.shared, kv_head);
       scores(keys, 0, rows, kBlock);
       take(keys, 0, rows, kBlock, b == 0);
     }
     std::int64_t row = 0;
-    for (std::int64_t i = 0; i < bundle.count; ++i, row += tiles[i - 1].rows * group_) {
-      const void* next = i + 1 < bundle.count ? block(tiles[i + 1].sequence, bundle.shared, kv_head) : nullptr;
-      finish(tiles[i], kv_head, bundle.shared, row, next);
-    }
+    for (std::int64_t i = 0; i < bundle.count; ++i, row += tiles[i - 1].rows * group_)
+      finish(tiles[i], kv_head, bundle.shared, row);
+  }
+
+  // Asks for what a tile sees of block `b` ahead of its turn: decode reads blocks from all over the memory.
+  void fetch_seen(const AttentionTile& tile, std::int64_t b, std::int64_t kv_head) const {
+    fetch(block(tile.sequence, b, kv_head), b < tile.block() ? kBlock : tile.position % kBlock + tile.rows);
   }
 
  private:
-  // A tile's own blocks, from `b` on. Its rows begin at `row`; `next` is the block after them, or null.
-  void finish(const AttentionTile& tile, std::int64_t kv_head, std::int64_t b, std::int64_t row, const void* next) {
+  // A tile's own blocks, from `b` on. Its rows begin at `row`.
+  void finish(const AttentionTile& tile, std::int64_t kv_head, std::int64_t b, std::int64_t row) {
     const std::int64_t rows = tile.rows * group_, last = tile.block();
     for (; b < last; ++b) {
       const void* keys = block(tile.sequence, b, kv_head);
-      fetch(block(tile.sequence, b + 1, kv_head));
+      fetch_seen(tile, b + 1, kv_head);
       scores(keys, row, rows, kBlock);
       take(keys, row, rows, kBlock, b == 0);
     }
     // In the last block each row sees as many positions as stand up to its own.
     const std::int64_t first = tile.position % kBlock;
     const void* keys = block(tile.sequence, last, kv_head);
-    if (next != nullptr) fetch(next);
     scores(keys, row, rows, first + tile.rows);
     for (std::int64_t t = 0; t < tile.rows; ++t) take(keys, row + t * group_, group_, first + t + 1, last == 0);
     write(tile, kv_head, row);
@@ -105,15 +112,20 @@ class AttentionWorker {
   }
 
   // Keys of a block, its values behind them.
-  const void* block(std::int32_t sequence, std::int64_t b, std::int64_t kv_head) {
+  const void* block(std::int32_t sequence, std::int64_t b, std::int64_t kv_head) const {
     return element(call_.shape.type, call_.store,
                    call_.sequences[sequence].blocks[b] * call_.shape.block_elements() + kv_head * 2 * kBlock * head_);
   }
 
-  // Asks for a block ahead of its turn: decode reads blocks from all over the memory.
-  void fetch(const void* block) const {
-    const std::int64_t bytes = 2 * kBlock * head_ * (call_.shape.type == Type::F32 ? 4 : 2);
-    for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(block) + i, 0, 2);
+  // The first `count` positions of a block.
+  void fetch(const void* block, std::int64_t count) const {
+    const auto lines = [&](std::int64_t first, std::int64_t elements) {
+      const auto* at = static_cast<const char*>(element(call_.shape.type, block, first));
+      const std::int64_t bytes = elements * (call_.shape.type == Type::F32 ? 4 : 2);
+      for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
+    };
+    lines(0, ceil_to(count, kHalfBlock) * head_);
+    for (std::int64_t d = 0; d < head_; d += kPanel) lines(kBlock * (head_ + d), count * kPanel);
   }
 
   // A product with keys or values, `from` elements into a block.

@@ -94,9 +94,12 @@ class Worker {
       const DecoderLayer& layer = args_.layers[i];
       for_strips([&](Range rows) { project(layer, rows); });
       job_.barrier.wait(count_);
-      const Range own = share(args_.rows, index_, count_);
-      for (std::int64_t t = own.begin; t < own.end; ++t) store_row(layer, t);
-      job_.barrier.wait(count_);
+      if (!job_.attention.tile_each) {
+        const Range own = share(args_.rows, index_, count_);
+        for (std::int64_t t = own.begin; t < own.end; ++t)
+          for (std::int64_t h = 0; h < args_.shape.kv_heads; ++h) store_head(layer, t, h);
+        job_.barrier.wait(count_);
+      }
       attend(layer, i);
       job_.barrier.wait(count_);
       for_strips([&](Range rows) { add_product(layer.o, query_width(), shared(job_.layout.attention, 0), rows); });
@@ -176,19 +179,31 @@ class Worker {
     linear_each(products, 3, job_.isa);
   }
 
-  // Head norms and rotary positions in place, then keys and values to the cache.
-  void store_row(const DecoderLayer& layer, std::int64_t t) const {
+  // Row t of one kv head and its query heads: norms and rotary positions in place, then keys and values to the cache.
+  void store_head(const DecoderLayer& layer, std::int64_t t, std::int64_t kv_head) const {
     const AttentionShape& shape = args_.shape;
+    const std::int64_t group = group_size(shape);
     const auto rotate = [&](void* row, const float* norm, std::int64_t heads) {
       if (norm != nullptr)
         type_.rms_norm(row, norm_weight(norm, shape.head), args_.eps, heads, shape.head, row, nullptr);
       type_.rope(row, args_.rope_table + args_.positions[t] * shape.head, 1, heads, shape.head, row);
     };
-    void* k = shared(job_.layout.k, t * kv_width());
-    rotate(shared(job_.layout.q, t * query_width()), layer.q_norm, shape.query_heads);
-    rotate(k, layer.k_norm, shape.kv_heads);
+    void* k = shared(job_.layout.k, t * kv_width() + kv_head * shape.head);
+    rotate(shared(job_.layout.q, t * query_width() + kv_head * group * shape.head), layer.q_norm, group);
+    rotate(k, layer.k_norm, 1);
     const Slot& slot = job_.slots[static_cast<std::size_t>(t)];
-    write_kv_row(shape, k, shared(job_.layout.v, t * kv_width()), slot.block, slot.place, layer.store);
+    write_kv_head(shape, k, shared(job_.layout.v, t * kv_width() + kv_head * shape.head), kv_head, slot.block,
+                  slot.place, layer.store);
+  }
+
+  // In decode a unit's rows see no other new keys than their own, and so the unit stores those itself.
+  void store_unit(const DecoderLayer& layer, std::int64_t unit) const {
+    const AttentionBundle& bundle = job_.attention.bundle(unit);
+    const AttentionTile* tiles = job_.attention.tiles.data() + bundle.first;
+    const std::int64_t kv_head = job_.attention.kv_head(unit);
+    for (std::int64_t i = 0; i < bundle.count; ++i) attend_.fetch_seen(tiles[i], tiles[i].block(), kv_head);
+    for (std::int64_t i = 0; i < bundle.count; ++i)
+      for (std::int64_t t = 0; t < tiles[i].rows; ++t) store_head(layer, tiles[i].row + t, kv_head);
   }
 
   void attend(const DecoderLayer& layer, std::int64_t layer_index) {
@@ -196,7 +211,10 @@ class Worker {
     // Every thread takes one unit number past the last.
     const std::int64_t units = job_.attention.num_units(), first = layer_index * (units + count_);
     const auto next = [&] { return job_.taken.fetch_add(1, std::memory_order_relaxed) - first; };
-    for (std::int64_t unit = next(); unit < units; unit = next()) attend_.run(job_.attention, unit);
+    for (std::int64_t unit = next(); unit < units; unit = next()) {
+      if (job_.attention.tile_each) store_unit(layer, unit);
+      attend_.run(job_.attention, unit);
+    }
   }
 
   // x += input W^T, this thread's columns.
