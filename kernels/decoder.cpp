@@ -179,31 +179,51 @@ class Worker {
     linear_each(products, 3, job_.isa);
   }
 
-  // Row t of one kv head and its query heads: norms and rotary positions in place, then keys and values to the cache.
+  // The first element of row t of a kv head, in k and v, and that of its query heads, in q.
+  std::int64_t kv_element(std::int64_t t, std::int64_t kv_head) const {
+    return t * kv_width() + kv_head * args_.shape.head;
+  }
+  std::int64_t query_element(std::int64_t t, std::int64_t kv_head) const {
+    return t * query_width() + kv_head * group_size(args_.shape) * args_.shape.head;
+  }
+
+  // Row t of a kv head and its query heads: norms and rotary positions in place, then keys and values to the cache.
   void store_head(const DecoderLayer& layer, std::int64_t t, std::int64_t kv_head) const {
     const AttentionShape& shape = args_.shape;
-    const std::int64_t group = group_size(shape);
     const auto rotate = [&](void* row, const float* norm, std::int64_t heads) {
       if (norm != nullptr)
         type_.rms_norm(row, norm_weight(norm, shape.head), args_.eps, heads, shape.head, row, nullptr);
       type_.rope(row, args_.rope_table + args_.positions[t] * shape.head, 1, heads, shape.head, row);
     };
-    void* k = shared(job_.layout.k, t * kv_width() + kv_head * shape.head);
-    rotate(shared(job_.layout.q, t * query_width() + kv_head * group * shape.head), layer.q_norm, group);
+    void* k = shared(job_.layout.k, kv_element(t, kv_head));
+    rotate(shared(job_.layout.q, query_element(t, kv_head)), layer.q_norm, group_size(shape));
     rotate(k, layer.k_norm, 1);
     const Slot& slot = job_.slots[static_cast<std::size_t>(t)];
-    write_kv_head(shape, k, shared(job_.layout.v, t * kv_width() + kv_head * shape.head), kv_head, slot.block,
-                  slot.place, layer.store);
+    write_kv_head(shape, k, shared(job_.layout.v, kv_element(t, kv_head)), kv_head, slot.block, slot.place,
+                  layer.store);
   }
 
-  // In decode a unit's rows see no other new keys than their own, and so the unit stores those itself.
+  // In decode a unit's rows see no other new keys than their own, and so the unit stores those itself. What other
+  // threads wrote or memory holds is asked for first.
   void store_unit(const DecoderLayer& layer, std::int64_t unit) const {
     const AttentionBundle& bundle = job_.attention.bundle(unit);
-    const AttentionTile* tiles = job_.attention.tiles.data() + bundle.first;
-    const std::int64_t kv_head = job_.attention.kv_head(unit);
-    for (std::int64_t i = 0; i < bundle.count; ++i) attend_.fetch_seen(tiles[i], tiles[i].block(), kv_head);
-    for (std::int64_t i = 0; i < bundle.count; ++i)
-      for (std::int64_t t = 0; t < tiles[i].rows; ++t) store_head(layer, tiles[i].row + t, kv_head);
+    const std::int64_t kv_head = job_.attention.kv_head(unit), head = args_.shape.head;
+    const auto for_rows = [&](const auto& f) {
+      for (std::int64_t i = bundle.first; i < bundle.first + bundle.count; ++i) {
+        const AttentionTile& tile = job_.attention.tiles[static_cast<std::size_t>(i)];
+        for (std::int64_t t = tile.row; t < tile.row + tile.rows; ++t) f(tile, t);
+      }
+    };
+    for_rows([&](const AttentionTile& tile, std::int64_t t) {
+      fetch(job_.layout.q, query_element(t, kv_head), group_size(args_.shape) * head);
+      fetch(job_.layout.k, kv_element(t, kv_head), head);
+      fetch(job_.layout.v, kv_element(t, kv_head), head);
+      attend_.fetch_seen(tile, tile.block(), kv_head);
+    });
+    for_rows([&](const AttentionTile&, std::int64_t t) { store_head(layer, t, kv_head); });
+  }
+  void fetch(std::int64_t piece, std::int64_t first, std::int64_t count) const {
+    for (std::int64_t i = 0; i < count; i += 16) __builtin_prefetch(shared(piece, first + i));
   }
 
   void attend(const DecoderLayer& layer, std::int64_t layer_index) {
