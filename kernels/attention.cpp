@@ -11,12 +11,11 @@ constexpr std::int64_t kProductsPerThread = 65536;  // multiply-adds that are wo
 template <class T>
 void write_head(const T* k, const T* v, std::int64_t stride, std::int64_t rows, std::int64_t first, std::int64_t head,
                 T* keys, T* values) {
-  for (std::int64_t d = 0; d < head; ++d) {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const std::int64_t j = first + r;
-      keys[j / kHalfBlock * kHalfBlock * head + kHalfBlock * d + j % kHalfBlock] = k[r * stride + d];
-      values[d / kPanel * kBlock * kPanel + kPanel * j + d % kPanel] = v[r * stride + d];
-    }
+  for (std::int64_t r = 0; r < rows; ++r, k += stride, v += stride) {
+    const std::int64_t j = first + r;
+    T* key = keys + j / kHalfBlock * kHalfBlock * head + j % kHalfBlock;
+    for (std::int64_t d = 0; d < head; ++d) key[kHalfBlock * d] = k[d];
+    for (std::int64_t d = 0; d < head; d += kPanel) std::copy_n(v + d, kPanel, values + kBlock * d + kPanel * j);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/attention_forward.h"
+#include "kernels/layers.h"
 #include "kernels/vector.h"
 
 namespace grpo::kernels {
@@ -68,7 +69,8 @@ struct Job {
   const DecoderArgs& args;
   const Layout layout;
   const AttentionPlan attention;
-  std::vector<Slot> slots;
+  const std::vector<Slot> slots;
+  const std::vector<float> turns;  // of each row, as split_turns() makes them
   const Isa isa;
   std::atomic<std::int64_t> taken{0};  // units of attention, over all layers
   Barrier barrier;
@@ -193,7 +195,7 @@ class Worker {
     const auto rotate = [&](void* row, const float* norm, std::int64_t heads) {
       if (norm != nullptr)
         type_.rms_norm(row, norm_weight(norm, shape.head), args_.eps, heads, shape.head, row, nullptr);
-      type_.rope(row, args_.rope_table + args_.positions[t] * shape.head, 1, heads, shape.head, row);
+      type_.rope(row, job_.turns.data() + t * shape.head, heads, shape.head, row);
     };
     void* k = shared(job_.layout.k, kv_element(t, kv_head));
     rotate(shared(job_.layout.q, query_element(t, kv_head)), layer.q_norm, group_size(shape));
@@ -289,6 +291,14 @@ std::vector<Slot> slots_of(const DecoderArgs& args) {
   return slots;
 }
 
+std::vector<float> turns_of(const DecoderArgs& args) {
+  const std::int64_t head = args.shape.head;
+  std::vector<float> turns(static_cast<std::size_t>(args.rows * head));
+  for (std::int64_t t = 0; t < args.rows; ++t)
+    split_turns(args.rope_table + args.positions[t] * head, 1, head, turns.data() + t * head);
+  return turns;
+}
+
 }  // namespace
 
 std::int64_t decoder_scratch(const DecoderArgs& args, const Team& team) { return Layout(args, team.size).bytes; }
@@ -299,6 +309,7 @@ void decoder_layers(const DecoderArgs& args, Isa isa, const Team& team) {
           Layout(args, team.size),
           plan_attention(args.shape, args.sequences, args.num_sequences, team.size),
           slots_of(args),
+          turns_of(args),
           isa,
           {},
           {}};

@@ -156,13 +156,21 @@ void rms_norm_grad(Type type, const void* x, const float* weight, const float* i
   });
 }
 
+void split_turns(const float* row, float sign, std::int64_t head, float* turns) {
+  for (std::int64_t d = 0; d < head / 2; ++d) {
+    turns[d] = row[2 * d];
+    turns[head / 2 + d] = sign * row[2 * d + 1];
+  }
+}
+
 void rope(Type type, const void* x, const std::int32_t* positions, const float* table, std::int64_t rows,
           std::int64_t heads, std::int64_t head, bool inverse, void* y, Isa isa, const Team& team) {
   const std::int64_t width = heads * head;
   team.split(rows, row_grain(width), [&](std::int64_t begin, std::int64_t end) {
+    std::vector<float> turns(static_cast<std::size_t>(head));
     for (std::int64_t t = begin; t < end; ++t) {
-      typed(type, isa).rope(skip(type, x, t * width), table + positions[t] * head, inverse ? -1.0f : 1.0f, heads, head,
-                            skip(type, y, t * width));
+      split_turns(table + positions[t] * head, inverse ? -1.0f : 1.0f, head, turns.data());
+      typed(type, isa).rope(skip(type, x, t * width), turns.data(), heads, head, skip(type, y, t * width));
     }
   });
 }

@@ -26,6 +26,8 @@ void rms_norm_grad(Type type, const void* x, const float* weight, const float* i
                    std::int64_t rows, std::int64_t width, void* dx, float* weight_grad, const Team& team);
 
 // Rotary positions, half-split pairs (d, d + head/2) as Hugging Face's Llama has them.
+// A row of a rotary table, [head/2] of (cos, sin), as a vector kernel takes it: cosines, then sines times `sign`.
+void split_turns(const float* row, float sign, std::int64_t head, float* turns);
 // table: [max_positions][head/2] of (cos, sin) pairs. x [rows, heads, head] to y; `inverse` rotates back (the
 // gradient).
 void rope(Type type, const void* x, const std::int32_t* positions, const float* table, std::int64_t rows,

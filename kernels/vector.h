@@ -45,8 +45,8 @@ struct VectorTypeKernels {
   // y = x * inv * weight, inv = 1 / sqrt(mean(x^2) + eps); inv_rms may be null.
   void (*rms_norm)(const void* x, const float* weight, float eps, std::int64_t rows, std::int64_t width, void* y,
                    float* inv_rms);
-  // One row of rotary positions: angles [head/2] of (cos, sin); sin is taken times `sign`.
-  void (*rope)(const void* x, const float* angles, float sign, std::int64_t heads, std::int64_t head, void* y);
+  // One row of rotary positions: `turns` are the cosines [head/2] of its angles, then their sines.
+  void (*rope)(const void* x, const float* turns, std::int64_t heads, std::int64_t head, void* y);
   void (*add)(const void* a, const void* b, std::int64_t n, void* y);
   void (*swiglu)(const void* gate, const void* up, std::int64_t n, void* y);
   void (*swiglu_grad)(const void* gate, const void* up, const void* dy, std::int64_t n, void* dgate, void* dup);
