@@ -20,38 +20,45 @@ constexpr std::int64_t kPrefetchLines = 48;  // ahead in each panel
 
 constexpr int max_panels(int rows) { return rows <= 3 ? 4 : rows == 4 ? 3 : 2; }
 
-void prefetch_lines(const bf16* b) {
+void prefetch_line(const bf16* b) {
   const auto ahead = reinterpret_cast<std::uintptr_t>(b) + 64 * kPrefetchLines;
   _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T0);
-  _mm_prefetch(reinterpret_cast<const char*>(ahead + 64), _MM_HINT_T0);
 }
 
 __m512 add_pairs(__m512 sum, __m512i b, float a) {
   return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(b), reinterpret_cast<__m512bh>(_mm512_set1_ps(a)));
 }
 
+// A block of some panels, and the lines of it from which on a tile asks for those ahead.
+struct Source {
+  const bf16* b = nullptr;
+  std::int64_t panel = 0;  // stride
+  const bf16* ahead = nullptr;
+};
+
 // sums[r][p] += even chain + odd chain, over one block of k; sums are [R][P][16], which wait in the nearest cache.
-// `Ahead`: asks for lines further on, which the first of the tiles that read a block does for all.
-template <int R, int P, bool Ahead>
-void chains(const float* a, std::int64_t a_step, const bf16* b, std::int64_t b_panel, float* sums) {
+// `Ahead`: lines of each panel that are asked for at a step.
+template <int R, int P, int Ahead>
+void chains(const float* a, std::int64_t a_step, Source from, float* sums) {
   __m512 even[R][P], odd[R][P];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) even[r][p] = odd[r][p] = _mm512_setzero_ps();
-  for (int s = 0; s < kSteps; ++s, a += 2 * a_step, b += 4 * kPanel) {
+  for (int s = 0; s < kSteps; ++s, a += 2 * a_step, from.b += 4 * kPanel, from.ahead += Ahead * 2 * kPanel) {
     __m512i line[P];
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
-      if constexpr (Ahead) prefetch_lines(b + p * b_panel);
-      line[p] = _mm512_loadu_si512(b + p * b_panel);
+#pragma GCC unroll 2
+      for (int i = 0; i < Ahead; ++i) prefetch_line(from.ahead + p * from.panel + i * 2 * kPanel);
+      line[p] = _mm512_loadu_si512(from.b + p * from.panel);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) even[r][p] = add_pairs(even[r][p], line[p], a[r]);
 #pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) line[p] = _mm512_loadu_si512(b + p * b_panel + 2 * kPanel);
+    for (int p = 0; p < P; ++p) line[p] = _mm512_loadu_si512(from.b + p * from.panel + 2 * kPanel);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -66,23 +73,21 @@ void chains(const float* a, std::int64_t a_step, const bf16* b, std::int64_t b_p
     }
 }
 
-template <int R, int P, bool Ahead>
-void chains_of_panels(int panels, const float* a, std::int64_t a_step, const bf16* b, std::int64_t b_panel,
-                      float* sums) {
+template <int R, int P, int Ahead>
+void chains_of_panels(int panels, const float* a, std::int64_t a_step, const Source& from, float* sums) {
   if (panels == P) {
-    chains<R, P, Ahead>(a, a_step, b, b_panel, sums);
+    chains<R, P, Ahead>(a, a_step, from, sums);
   } else if constexpr (P > 1) {
-    chains_of_panels<R, P - 1, Ahead>(panels, a, a_step, b, b_panel, sums);
+    chains_of_panels<R, P - 1, Ahead>(panels, a, a_step, from, sums);
   }
 }
 
-template <int R, bool Ahead>
-void chains_of(int rows, int panels, const float* a, std::int64_t a_step, const bf16* b, std::int64_t b_panel,
-               float* sums) {
+template <int R, int Ahead>
+void chains_of(int rows, int panels, const float* a, std::int64_t a_step, const Source& from, float* sums) {
   if (rows == R) {
-    chains_of_panels<R, max_panels(R), Ahead>(panels, a, a_step, b, b_panel, sums);
+    chains_of_panels<R, max_panels(R), Ahead>(panels, a, a_step, from, sums);
   } else if constexpr (R > 1) {
-    chains_of<R - 1, Ahead>(rows, panels, a, a_step, b, b_panel, sums);
+    chains_of<R - 1, Ahead>(rows, panels, a, a_step, from, sums);
   }
 }
 
@@ -121,10 +126,15 @@ void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, s
       const int rows = static_cast<int>(g.rows * (t + 1) / tiles - row);
       const float* a = g.a + k / 2 * g.a_k + row;
       float* tile_sums = sums + row * panels * kPanel;
-      if (t == 0) {
-        chains_of<kMaxRows, true>(rows, panels, a, g.a_k, b + k * kPanel, g.b_panel, tile_sums);
+      // The first two tiles share the asking, so that it does not come in one burst.
+      const bf16* block = b + k * kPanel;
+      const Source from{block, g.b_panel, t == 1 ? block + kPairBlock * kPanel / 2 : block};
+      if (tiles == 1) {
+        chains_of<kMaxRows, 2>(rows, panels, a, g.a_k, from, tile_sums);
+      } else if (t < 2) {
+        chains_of<kMaxRows, 1>(rows, panels, a, g.a_k, from, tile_sums);
       } else {
-        chains_of<kMaxRows, false>(rows, panels, a, g.a_k, b + k * kPanel, g.b_panel, tile_sums);
+        chains_of<kMaxRows, 0>(rows, panels, a, g.a_k, from, tile_sums);
       }
     }
   }
