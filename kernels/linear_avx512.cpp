@@ -8,7 +8,7 @@ namespace {
 using Vec = __m512;
 using Raw = __m512i;
 constexpr int kVecs = 1, kVecFloats = 16;
-constexpr int kMaxRows = 14, kMaxPairRows = 7;  // x 2 panels = 28 of the 32 registers
+constexpr int kMaxRows = 14, kMaxPairRows = 6;  // x 2 panels (x 2 chains) = 28 or 24 of the 32 registers
 
 inline Vec load(const float* x) { return _mm512_loadu_ps(x); }
 // The masked forms, since g++ 12 warns about the plain ones' undefined operand.
