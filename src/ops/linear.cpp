@@ -2,13 +2,14 @@
 
 #include "ops/autograd.h"
 #include "ops/checks.h"
+#include "ops/pool.h"
 #include "ops/threads.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
 
 at::Tensor input_grad(const at::Tensor& dy, const Parameter& weight) {
-  const at::Tensor dx = dy.new_empty({dy.size(0), weight.shape[1]});
+  const at::Tensor dx = ops::pooled({dy.size(0), weight.shape[1]}, dy.scalar_type());
   const kernels::Type type = ops::kernel_type(dy);
   kernels::linear_input_grad({.dy_type = type,
                               .dy = dy.const_data_ptr(),
@@ -54,7 +55,7 @@ at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias) {
   const std::int64_t out = weight.shape[0];
   if (bias != nullptr) ops::check_vector("linear", *bias, out);
   const kernels::Type type = ops::kernel_type(x_TI);
-  const at::Tensor y_TO = x_TI.new_empty({x_TI.size(0), out});
+  const at::Tensor y_TO = ops::pooled({x_TI.size(0), out}, x_TI.scalar_type());
   kernels::linear({.type = type,
                    .x = x_TI.const_data_ptr(),
                    .rows = x_TI.size(0),

@@ -7,6 +7,7 @@
 #include "kernels/linear.h"
 #include "ops/checks.h"
 #include "ops/huge_pages.h"
+#include "ops/pool.h"
 #include "ops/threads.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -62,7 +63,7 @@ at::Tensor get_grad(const Parameter& parameter) {
 
 at::Tensor unpack_like(const Parameter& parameter, const at::Tensor& flat) {
   ops::check_flat("unpack_like", parameter.name, flat, flat_elements(parameter));
-  at::Tensor values = at::empty(parameter.shape, at::kFloat);
+  at::Tensor values = ops::pooled(parameter.shape, at::kFloat);
   if (parameter.layout == ParameterLayout::Vector) {
     const at::NoGradGuard no_grad;
     values.copy_(flat);
@@ -81,7 +82,7 @@ at::Tensor pack_like(const Parameter& parameter, const at::Tensor& logical) {
   }
   const at::NoGradGuard no_grad;
   const at::Tensor values = logical.to(at::kFloat).contiguous();
-  at::Tensor flat = at::empty({flat_elements(parameter)}, at::kFloat);
+  at::Tensor flat = ops::pooled({flat_elements(parameter)}, at::kFloat);
   if (parameter.layout == ParameterLayout::Vector) {
     flat.copy_(values);
   } else {
