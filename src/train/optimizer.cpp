@@ -185,7 +185,7 @@ Optimizer::Report Optimizer::step() {
     for (Impl::Slot& slot : impl_->slots) {
       if (slot.grad.defined()) continue;
       impl_->reduce(slot);
-      slot.parameter->grad.zero_();
+      slot.parameter->grad.reset();
     }
   Report report{impl_->norm(), learning_rate_at(config, impl_->steps_done, impl_->max_steps)};
   AdamWStep update{.learning_rate = report.learning_rate,
@@ -202,6 +202,7 @@ Optimizer::Report Optimizer::step() {
     update.weight_decay = slot.parameter->layout == ParameterLayout::Panels ? config.weight_decay : 0.0;
     adamw_piece(*slot.parameter, slot.begin, impl_->gradient(slot), slot.moment1, slot.moment2, update);
     slot.grad.reset();
+    slot.parameter->grad.reset();
     if (impl_->ranks() > 1) impl_->gather(slot);
   }
   return report;

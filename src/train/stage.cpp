@@ -8,12 +8,12 @@
 namespace grpo::inline GRPO_ABI {
 namespace {
 
-// A rank's share of what is free, less gradients and moments, which the first step makes; 0: unknown.
+// A rank's share of what is free, less the moments, whose pages the first update touches; 0: unknown.
 std::int64_t memory_for_a_step(const StageContext& context) {
   const std::int64_t share = available_memory() / context.communicator.local_size();
-  const PhaseBytes resident = resident_bytes(context.config, context.policy.config(), context.communicator.size());
-  const std::int64_t to_come = resident.part("gradients") + resident.part("moments");
-  return share > 0 ? std::max<std::int64_t>(share - to_come, 1) : 0;
+  const std::int64_t moments =
+      resident_bytes(context.config, context.policy.config(), context.communicator.size()).part("moments");
+  return share > 0 ? std::max<std::int64_t>(share - moments, 1) : 0;
 }
 
 }  // namespace

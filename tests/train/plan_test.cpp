@@ -208,7 +208,7 @@ TEST_F(Plan, RefusesAMicroBatchOrAnAnswerThatCannotFit) {
   EXPECT_NO_THROW(check_step_memory(config, model, with_outlier, 1, 0)) << "unknown";
   const std::int64_t update = [&] {  // what the plan says of a step of such prompts
     const PhaseBytes phase = plan_bytes(config, model, lengths)[1];
-    return phase.part("activations") + phase.part("backward");
+    return phase.part("gradients") + phase.part("activations") + phase.part("backward");
   }();
   EXPECT_NO_THROW(check_step_memory(config, model, lengths, 1, update));
   const std::string batch = refusal(lengths, update - 1);
@@ -244,6 +244,24 @@ TEST_F(Plan, BytesOfActivations) {
   }
 }
 
+// Beside all activations of a step's only micro-batch there are the gradients outside the layers, later all of them
+// without activations; several micro-batches have both.
+TEST_F(Plan, BytesOfGradients) {
+  const TinyRun run;
+  RunConfig config = run.sft();
+  config.sft.batch_size = 2;
+  const ModelConfig model = medium_model();
+  const std::int64_t outside = 4 * (2 * 4096 * 256 + 256), all = 4 * num_parameters(model);
+  const auto part = [&](std::int64_t tokens, const char* name) {
+    return plan_bytes(config, model, RowLengths(10, tokens))[0].part(name);
+  };
+  EXPECT_EQ(part(10, "gradients"), all - part(10, "activations"));
+  EXPECT_EQ(part(1000, "gradients"), outside);
+  config.sft.micro_batch_tokens = 1000;
+  EXPECT_EQ(part(1000, "gradients"), all);
+  EXPECT_EQ(resident_bytes(config, model).part("gradients"), 0);
+}
+
 TEST_F(Plan, RecomputesOnlyWhereTheUpdateFitsOnlySo) {
   const TinyRun run;
   const ModelConfig model = medium_model();
@@ -267,7 +285,7 @@ TEST_F(Plan, RecomputesOnlyWhereTheUpdateFitsOnlySo) {
     const auto micro_batch = [&](bool recompute) {
       const std::vector<PhaseBytes> phases = plan_bytes(config, model, {5000}, 1, recompute);
       const PhaseBytes& update = phases[phases.size() - 2];
-      return update.part("activations") + update.part("backward");
+      return update.part("gradients") + update.part("activations") + update.part("backward");
     };
     EXPECT_FALSE(chosen(micro_batch(false), with_outlier));
     EXPECT_TRUE(chosen(micro_batch(false) - 1, with_outlier));
