@@ -35,12 +35,12 @@ std::int64_t forward_bytes(const Sizes& s, std::int64_t tokens) {
   return tokens * std::max(attention, feed_forward) * s.element + kSamplerRows * s.vocab * 4;
 }
 
-// What a micro-batch keeps for its backward. Per layer and token: both norms' inputs and outputs, rotated queries, the
-// attention's output, gate, up and their product; keys and values in blocks; statistics of softmax and norms in fp32.
+// What a micro-batch keeps for its backward. Per layer and token: both norms' inputs, rotated queries, the attention's
+// output, gate and up; keys and values in blocks; statistics of softmax and norms in fp32.
 // Once: the final norm's input and output; per target: log-prob, entropy, statistics, row and id. Recomputed: every
 // layer's input, and the rest of one layer.
 std::int64_t activation_bytes(const Sizes& s, const PackedSizes& batch, bool recompute) {
-  const std::int64_t per_token = (4 * s.width + 2 * s.query + 3 * s.feed_forward) * s.element + 4 * s.heads + 8;
+  const std::int64_t per_token = (2 * s.width + 2 * s.query + 2 * s.feed_forward) * s.element + 4 * s.heads + 8;
   const std::int64_t layer = batch.most_tokens * per_token + cache_bytes(s, batch.most_blocks) / s.layers;
   const std::int64_t row = batch.most_tokens * s.width * s.element;
   return (recompute ? s.layers * row + layer : s.layers * layer) + 2 * row + batch.most_targets * (8 + kRowStats + 8);

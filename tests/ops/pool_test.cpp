@@ -2,10 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include <optional>
+#include <memory>
 #include <vector>
 
 #include "support/process.h"
+#include "support/tensor_bytes.h"
 #include "support/tensors.h"
 
 namespace grpo::testing {
@@ -49,13 +50,22 @@ TEST_F(Pool, TensorsDoNotOverlap) {
   EXPECT_EQ(ops::pooled({0, 4}, at::kFloat).numel(), 0);
 }
 
+TEST_F(Pool, IsSeenByTheProfiler) {
+  const auto bytes = std::make_shared<TensorBytes>();
+  const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, bytes);
+  at::Tensor tensor = ops::pooled({kMiB}, at::kFloat);
+  EXPECT_EQ(bytes->now, 4 * kMiB);
+  tensor = at::Tensor();
+  EXPECT_EQ(bytes->now, 0);
+}
+
 TEST_F(Pool, TrimmingReturnsFreePages) {
-  std::optional<at::Tensor> kept = ops::pooled({kMiB}, at::kByte).fill_(7);
+  const at::Tensor kept = ops::pooled({kMiB}, at::kByte).fill_(7);
   ops::pooled({64 * kMiB}, at::kByte).fill_(1);
   const std::int64_t before = status_bytes("VmRSS");
   ops::trim_pool();
   EXPECT_LT(status_bytes("VmRSS"), before - 60 * kMiB);
-  EXPECT_TRUE(kept->eq(7).all().item<bool>());
+  EXPECT_TRUE(kept.eq(7).all().item<bool>());
 }
 
 }  // namespace

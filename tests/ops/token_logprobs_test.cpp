@@ -2,7 +2,6 @@
 // memory.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <c10/core/Allocator.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -13,6 +12,7 @@
 #include "ops/pool.h"
 #include "support/gradcheck.h"
 #include "support/process.h"
+#include "support/tensor_bytes.h"
 #include "support/tensors.h"
 #include "support/tolerance.h"
 
@@ -233,16 +233,6 @@ TEST(TokenLogprobsErrors, SayWhatWasExpected) {
 }
 
 // ---- memory ---------------------------------------------------------------------------------------------------------
-
-// Bytes of tensors that live at once, above those that lived before.
-struct TensorBytes final : c10::MemoryReportingInfoBase {
-  std::int64_t now = 0, peak = 0;
-  void reportMemoryUsage(void*, std::int64_t bytes, std::size_t, std::size_t, c10::Device) override {
-    now += bytes;
-    peak = std::max(peak, now);
-  }
-  bool memoryProfilingEnabled() const override { return true; }
-};
 
 bool reset_peak_rss() {
   std::ofstream file("/proc/self/clear_refs");

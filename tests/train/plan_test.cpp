@@ -7,6 +7,8 @@
 #include <iostream>
 #include <random>
 
+#include "support/process.h"
+#include "support/tensor_bytes.h"
 #include "support/tensors.h"
 #include "support/tiny_run.h"
 #include "train/minibatches.h"
@@ -237,10 +239,27 @@ TEST_F(Plan, BytesOfActivations) {
   for (const DType dtype : {DType::Float32, DType::BFloat16}) {
     config.model.dtype = dtype;
     const std::int64_t e = dtype == DType::Float32 ? 4 : 2, rows = 200;
-    const std::int64_t layer = rows * ((4 * 256 + 2 * 256 + 3 * 768) * e + 4 * 4 + 8) + 8 * 32 * 2 * 128 * e;
+    const std::int64_t layer = rows * ((2 * 256 + 2 * 256 + 2 * 768) * e + 4 * 4 + 8) + 8 * 32 * 2 * 128 * e;
     const std::int64_t rest = rows * 2 * 256 * e + 202 * 40;
     EXPECT_EQ(plan_bytes(config, model, lengths)[0].part("activations"), 4 * layer + rest);
     EXPECT_EQ(plan_bytes(config, model, lengths, 1, true)[0].part("activations"), 4 * rows * 256 * e + layer + rest);
+  }
+}
+
+TEST_F(Plan, ActivationsAreWhatAForwardKeeps) {
+  const TinyRun run;
+  RunConfig config = run.sft();
+  config.sft.batch_size = 2;
+  const ModelConfig model = medium_model();
+  for (const DType dtype : {DType::Float32, DType::BFloat16}) {
+    config.model.dtype = dtype;
+    const CausalLM policy = CausalLM::init(model, 1, {.dtype = dtype, .trainable = true});
+    TokenBatch batch{random_ids(200, 1), {{0, 100}, {100, 200}}};
+    const auto bytes = std::make_shared<TensorBytes>();
+    const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, bytes);
+    const at::Tensor hidden = policy.forward(batch);
+    const auto planned = static_cast<double>(plan_bytes(config, model, RowLengths(10, 100))[0].part("activations"));
+    EXPECT_NEAR(static_cast<double>(bytes->now), planned, 0.02 * planned);
   }
 }
 
@@ -265,7 +284,7 @@ TEST_F(Plan, BytesOfGradients) {
 TEST_F(Plan, RecomputesOnlyWhereTheUpdateFitsOnlySo) {
   const TinyRun run;
   const ModelConfig model = medium_model();
-  const RowLengths lengths(50, 40);
+  const RowLengths lengths(50, 400);  // activations are more than gradients
   for (RunConfig config : {run.grpo(), run.sft()}) {
     const std::int64_t resident = resident_bytes(config, model).total();
     const auto need = [&](bool recompute) {
