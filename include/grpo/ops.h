@@ -35,7 +35,7 @@ struct Parameter {
   bool trainable = false;
   at::Tensor master;   // fp32 [elements]
   at::Tensor compute;  // as above
-  at::Tensor grad;     // fp32 [elements], made by the first backward; undefined: zero
+  at::Tensor grad;     // fp32 [elements], made by a backward; undefined: zero
 
   std::int64_t elements() const { return master.numel(); }  // with padding
 };

@@ -87,7 +87,7 @@ class GRPO_API Optimizer {
     double grad_norm = 0;  // before clipping
     double learning_rate = 0;
   };
-  // Clips, updates, zeroes gradients. Throws Error(Guard) on a non-finite gradient, before anything is changed.
+  // Clips, updates, frees gradients. Throws Error(Guard) on a non-finite gradient, before anything is changed.
   Report step();
   // Adds these parameters' gradients of all ranks to what this rank keeps of them, and frees them (ZeRO stage 2). Every
   // rank calls it for the same parameters, with a gradient or without. step() does it for parameters that never were.

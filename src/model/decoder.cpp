@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "ops/decode.h"
+#include "ops/linear.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -31,6 +32,16 @@ using ops::Projection;
 
 at::Tensor apply(const Projection& projection, const at::Tensor& x) {
   return linear(x, *projection.weight, projection.bias);
+}
+
+// What is cheap to compute again: backward does so, once for all products with it, instead of keeping it.
+struct Remade {
+  at::Tensor value;
+  ops::Again again;
+};
+Remade remade(const ops::Again& make) { return {make(), ops::once(make)}; }
+at::Tensor apply(const Projection& projection, const Remade& x) {
+  return ops::linear(x.value, x.again, *projection.weight, projection.bias);
 }
 
 // Hands out parameters in the order of decoder_weights().
@@ -73,7 +84,10 @@ at::Tensor norm_heads(const at::Tensor& x, Parameter& weight, double eps) {
 // x [T, D] -> [T, D].
 at::Tensor layer_forward(const Layer& layer, at::Tensor x, const ForwardInput& in) {
   const ModelConfig& c = in.config;
-  at::Tensor h = rms_norm(x, *layer.attention_norm, c.norm_eps);
+  const auto norm = [&c](const at::Tensor& from, Parameter* weight) {
+    return remade([=, eps = c.norm_eps] { return rms_norm(from, *weight, eps); });
+  };
+  Remade h = norm(x, layer.attention_norm);
   at::Tensor q = apply(layer.q, h), k = apply(layer.k, h);
   if (layer.q_norm) {
     q = norm_heads(q, *layer.q_norm, c.norm_eps);
@@ -83,8 +97,9 @@ at::Tensor layer_forward(const Layer& layer, at::Tensor x, const ForwardInput& i
   k = rope(k, c.num_kv_heads, in.positions, in.rope_table);
   x = add(x, apply(layer.o, in.attend(q, k, apply(layer.v, h))));
 
-  h = rms_norm(x, *layer.mlp_norm, c.norm_eps);
-  return add(x, apply(layer.down, swiglu(apply(layer.gate, h), apply(layer.up, h))));
+  h = norm(x, layer.mlp_norm);
+  const at::Tensor gate = apply(layer.gate, h), up = apply(layer.up, h);
+  return add(x, apply(layer.down, remade([=] { return swiglu(gate, up); })));
 }
 
 // x as it is; `done(layer)` runs in backward once everything that read x has had its gradient.

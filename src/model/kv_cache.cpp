@@ -4,8 +4,9 @@
 #include <cmath>
 #include <utility>
 
-#include <ATen/ops/empty.h>
 #include <fmt/format.h>
+
+#include "ops/pool.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -65,7 +66,7 @@ KvCache::KvCache(const CausalLM& model, std::int64_t capacity_tokens) : impl_(st
   impl_->dtype = model.dtype();
   const at::ScalarType type = model.dtype() == DType::Float32 ? at::kFloat : at::kBFloat16;
   for (std::int64_t layer = 0; layer < model.config().num_layers; ++layer) {
-    impl_->stores.push_back(at::empty({impl_->num_blocks * kv_block_elements(impl_->heads)}, type));
+    impl_->stores.push_back(ops::pooled({impl_->num_blocks * kv_block_elements(impl_->heads)}, type));
   }
   impl_->num_owners.assign(static_cast<std::size_t>(impl_->num_blocks), 0);
   for (std::int64_t block = impl_->num_blocks - 1; block >= 0; --block) {

@@ -6,10 +6,11 @@
 #include <cstring>
 #include <memory>
 
-#include <ATen/ops/empty.h>
 #include <c10/util/Half.h>
 
 #include <grpo/error.h>
+
+#include "ops/pool.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -184,7 +185,7 @@ std::string shape_text(std::span<const std::int64_t> shape) {
 }
 
 at::Tensor decode(const StoredTensor& tensor) {
-  at::Tensor values = at::empty(tensor.shape, at::kFloat);
+  at::Tensor values = ops::pooled(tensor.shape, at::kFloat);
   decode_to(tensor, values.numel(), values.data_ptr<float>());
   return values;
 }

@@ -2,6 +2,7 @@
 
 #include "ops/autograd.h"
 #include "ops/checks.h"
+#include "ops/pool.h"
 #include "ops/threads.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -137,7 +138,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   const auto num_sequences = static_cast<std::int64_t>(sequences.size());
   const kernels::AttentionShape shape = in.shape;
 
-  const at::Tensor store = in.q_THE.new_empty({layout->num_blocks * shape.block_elements()});
+  const at::Tensor store = ops::pooled({layout->num_blocks * shape.block_elements()}, in.q_THE.scalar_type());
   kernels::write_kv(shape, in.k_TKE.const_data_ptr(), in.v_TKE.const_data_ptr(), layout->sequences.data(),
                     num_sequences, store.mutable_data_ptr(), ops::team());
   for (const BatchLayout::Copy& copy : layout->copies) {
@@ -145,8 +146,8 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   }
 
   const bool wants_grad = ops::wants_grad({in.q_THE, in.k_TKE, in.v_TKE});
-  const at::Tensor out_THE = in.q_THE.new_empty(in.q_THE.sizes());
-  const at::Tensor lse_TH = wants_grad ? in.q_THE.new_empty({rows, shape.query_heads}, at::kFloat) : at::Tensor();
+  const at::Tensor out_THE = ops::pooled(in.q_THE.sizes(), in.q_THE.scalar_type());
+  const at::Tensor lse_TH = wants_grad ? ops::pooled({rows, shape.query_heads}, at::kFloat) : at::Tensor();
   kernels::attention(shape, in.q_THE.const_data_ptr(), store.const_data_ptr(), layout->sequences.data(), num_sequences,
                      out_THE.mutable_data_ptr(), wants_grad ? lse_TH.mutable_data_ptr<float>() : nullptr, ops::isa(),
                      ops::team());
@@ -156,8 +157,9 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
                          saved_out = out_THE.detach()](const ops::Tensors& grads) -> ops::Tensors {
     if (!grads[0].defined()) return ops::Tensors(3);
     const at::Tensor dout_THE = grads[0].contiguous();
-    const at::Tensor dq_THE = q_THE.new_empty(q_THE.sizes());
-    const at::Tensor dk_TKE = q_THE.new_empty(kv_sizes), dv_TKE = q_THE.new_empty(kv_sizes);
+    const at::Tensor dq_THE = ops::pooled(q_THE.sizes(), q_THE.scalar_type());
+    const at::Tensor dk_TKE = ops::pooled(kv_sizes, q_THE.scalar_type()),
+                     dv_TKE = ops::pooled(kv_sizes, q_THE.scalar_type());
     kernels::attention_backward(shape,
                                 {.q = q_THE.const_data_ptr(),
                                  .store = store.const_data_ptr(),
@@ -201,7 +203,7 @@ at::Tensor attention_cached(const at::Tensor& q, const at::Tensor& k, const at::
     spans.push_back({.row_begin = s.begin, .row_end = s.end, .start = s.start, .blocks = s.blocks});
   }
   const auto num_sequences = static_cast<std::int64_t>(spans.size());
-  const at::Tensor out_THE = in.q_THE.new_empty(in.q_THE.sizes());
+  const at::Tensor out_THE = ops::pooled(in.q_THE.sizes(), in.q_THE.scalar_type());
   kernels::write_kv(in.shape, in.k_TKE.const_data_ptr(), in.v_TKE.const_data_ptr(), spans.data(), num_sequences,
                     store.mutable_data_ptr(), ops::team());
   kernels::attention(in.shape, in.q_THE.const_data_ptr(), store.const_data_ptr(), spans.data(), num_sequences,

@@ -1,4 +1,5 @@
 #include "ops/checks.h"
+#include "ops/pool.h"
 
 #include <ATen/ops/zeros.h>
 
@@ -126,7 +127,7 @@ void check_parameter(const char* op, const Parameter& parameter) {
 
 float* grad_data(Parameter& parameter) {
   if (!parameter.trainable) return nullptr;
-  if (!parameter.grad.defined()) parameter.grad = at::zeros({parameter.elements()}, at::kFloat);
+  if (!parameter.grad.defined()) parameter.grad = pooled({parameter.elements()}, at::kFloat).zero_();
   return parameter.grad.mutable_data_ptr<float>();
 }
 

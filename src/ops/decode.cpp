@@ -1,10 +1,9 @@
 #include "ops/decode.h"
 
-#include <ATen/ops/empty.h>
-
 #include "kernels/decoder.h"
 #include "ops/checks.h"
 #include "ops/draw.h"
+#include "ops/pool.h"
 #include "ops/threads.h"
 
 namespace grpo::ops {
@@ -69,7 +68,7 @@ at::Tensor decoder_layers(const at::Tensor& x, const std::vector<DecoderLayer>& 
       .sequences = sequences.data(),
       .num_sequences = static_cast<std::int64_t>(sequences.size())};
   const std::int64_t bytes = kernels::decoder_scratch(args, team());
-  if (!cache.scratch->defined() || cache.scratch->numel() < bytes) *cache.scratch = at::empty({bytes}, at::kByte);
+  if (!cache.scratch->defined() || cache.scratch->numel() < bytes) *cache.scratch = pooled({bytes}, at::kByte);
   args.scratch = cache.scratch->mutable_data_ptr();
   kernels::decoder_layers(args, isa(), team());
   return x_TD;
@@ -83,7 +82,7 @@ std::vector<SampledToken> draw_next(const at::Tensor& hidden, const Parameter& h
       activations("draw_next", "hidden", hidden, static_cast<std::int64_t>(uniforms.size()), kAny);
   check_matrix("draw_next", head, kAny, hidden_ND.size(1), hidden_ND);
   const std::int64_t rows = hidden_ND.size(0), vocab = head.shape[0];
-  if (!logits.defined() || logits.numel() < rows * vocab) logits = at::empty({rows * vocab}, at::kFloat);
+  if (!logits.defined() || logits.numel() < rows * vocab) logits = pooled({rows * vocab}, at::kFloat);
   std::vector<kernels::ChunkStats> stats(static_cast<std::size_t>(rows * kernels::vocab_chunks(vocab)));
   const kernels::HeadArgs args{.type = kernel_type(hidden_ND),
                                .hidden = hidden_ND.const_data_ptr(),

@@ -1,6 +1,7 @@
 #include "kernels/layers.h"
 #include "ops/autograd.h"
 #include "ops/checks.h"
+#include "ops/pool.h"
 #include "ops/threads.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -11,7 +12,7 @@ at::Tensor embedding(Parameter& weight, const at::Tensor& ids) {
   const at::Tensor ids_T = ops::indices("embedding", "ids", ids, ops::kAny, weight.shape[0]);
   const std::int64_t rows = ids_T.numel();
   const kernels::Type type = ops::kernel_type(weight.dtype);
-  const at::Tensor out_TD = weight.compute.new_empty({rows, width});
+  const at::Tensor out_TD = ops::pooled({rows, width}, weight.compute.scalar_type());
   kernels::embedding(type, weight.compute.const_data_ptr(), width, ids_T.const_data_ptr<std::int32_t>(), rows,
                      out_TD.mutable_data_ptr(), ops::team());
   if (!ops::wants_grad({}, {&weight})) return out_TD;

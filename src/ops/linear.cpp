@@ -1,14 +1,20 @@
+#include "ops/linear.h"
+
+#include <memory>
+#include <utility>
+
 #include "kernels/linear.h"
 
 #include "ops/autograd.h"
 #include "ops/checks.h"
+#include "ops/pool.h"
 #include "ops/threads.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
 
 at::Tensor input_grad(const at::Tensor& dy, const Parameter& weight) {
-  const at::Tensor dx = dy.new_empty({dy.size(0), weight.shape[1]});
+  const at::Tensor dx = ops::pooled({dy.size(0), weight.shape[1]}, dy.scalar_type());
   const kernels::Type type = ops::kernel_type(dy);
   kernels::linear_input_grad({.dy_type = type,
                               .dy = dy.const_data_ptr(),
@@ -49,12 +55,27 @@ void add_weight_grad(const at::Tensor& dy, const at::Tensor& x, Parameter& weigh
 }  // namespace
 
 at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias) {
+  return ops::linear(x, nullptr, weight, bias);
+}
+
+}  // namespace grpo::inline GRPO_ABI
+
+namespace grpo::ops {
+
+Again once(Again make) {
+  return [make = std::move(make), made = std::make_shared<at::Tensor>()] {
+    if (!made->defined()) *made = make();
+    return *made;
+  };
+}
+
+at::Tensor linear(const at::Tensor& x, Again again, Parameter& weight, Parameter* bias) {
   const at::Tensor x_TI = ops::activations("linear", "x", x, ops::kAny, ops::kAny);
   ops::check_matrix("linear", weight, ops::kAny, x_TI.size(1), x_TI);
   const std::int64_t out = weight.shape[0];
   if (bias != nullptr) ops::check_vector("linear", *bias, out);
   const kernels::Type type = ops::kernel_type(x_TI);
-  const at::Tensor y_TO = x_TI.new_empty({x_TI.size(0), out});
+  const at::Tensor y_TO = ops::pooled({x_TI.size(0), out}, x_TI.scalar_type());
   kernels::linear({.type = type,
                    .x = x_TI.const_data_ptr(),
                    .rows = x_TI.size(0),
@@ -73,13 +94,14 @@ at::Tensor linear(const at::Tensor& x, Parameter& weight, Parameter* bias) {
   GRPO_CHECK(bias == nullptr || bias->trainable == weight.trainable,
              "[linear] " + bias->name + ": expected bias and weight to be trainable together, got one of them frozen");
   ops::record("linear", {x_TI}, {y_TO},
-              [x_TI, &weight, bias, dx_wanted = x_TI.requires_grad()](const ops::Tensors& grads) -> ops::Tensors {
+              [kept = again ? at::Tensor() : x_TI, again = std::move(again), &weight, bias,
+               dx_wanted = x_TI.requires_grad()](const ops::Tensors& grads) -> ops::Tensors {
                 if (!grads[0].defined()) return {at::Tensor()};
                 const at::Tensor dy_TO = grads[0].contiguous();
-                if (weight.trainable) add_weight_grad(dy_TO, x_TI, weight, bias);
+                if (weight.trainable) add_weight_grad(dy_TO, again ? again() : kept, weight, bias);
                 return {dx_wanted ? input_grad(dy_TO, weight) : at::Tensor()};
               });
   return y_TO;
 }
 
-}  // namespace grpo::inline GRPO_ABI
+}  // namespace grpo::ops

@@ -7,6 +7,7 @@
 #include "kernels/linear.h"
 #include "ops/checks.h"
 #include "ops/huge_pages.h"
+#include "ops/pool.h"
 #include "ops/threads.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -16,6 +17,22 @@ std::int64_t flat_elements(const Parameter& parameter) { return parameter_elemen
 
 bool has_copy(const Parameter& parameter) {
   return parameter.layout == ParameterLayout::Panels && parameter.dtype == DType::BFloat16;
+}
+
+// Logical values to packed order, padding and all.
+void pack_into(const char* op, const Parameter& parameter, const at::Tensor& logical, const at::Tensor& flat) {
+  if (!logical.defined() || !logical.is_floating_point() || !logical.device().is_cpu() ||
+      logical.sizes() != at::IntArrayRef(parameter.shape)) {
+    ops::reject(op, parameter.name, ops::describe(at::empty(parameter.shape, at::kFloat)), ops::describe(logical));
+  }
+  const at::NoGradGuard no_grad;
+  const at::Tensor values = logical.to(at::kFloat).contiguous();
+  if (parameter.layout == ParameterLayout::Vector) {
+    flat.copy_(values);
+  } else {
+    kernels::pack(ops::kernel_type(parameter.dtype), values.const_data_ptr<float>(), parameter.shape[0],
+                  parameter.shape[1], flat.mutable_data_ptr<float>(), ops::team());
+  }
 }
 
 }  // namespace
@@ -45,7 +62,7 @@ Parameter make_parameter(std::string name, std::vector<std::int64_t> shape, DTyp
 void set_values(Parameter& parameter, const at::Tensor& values) {
   const at::NoGradGuard no_grad;
   ops::check_parameter("set_values", parameter);
-  parameter.master.copy_(pack_like(parameter, values));
+  pack_into("set_values", parameter, values, parameter.master);
   refresh_compute(parameter);
 }
 
@@ -62,7 +79,7 @@ at::Tensor get_grad(const Parameter& parameter) {
 
 at::Tensor unpack_like(const Parameter& parameter, const at::Tensor& flat) {
   ops::check_flat("unpack_like", parameter.name, flat, flat_elements(parameter));
-  at::Tensor values = at::empty(parameter.shape, at::kFloat);
+  at::Tensor values = ops::pooled(parameter.shape, at::kFloat);
   if (parameter.layout == ParameterLayout::Vector) {
     const at::NoGradGuard no_grad;
     values.copy_(flat);
@@ -74,20 +91,8 @@ at::Tensor unpack_like(const Parameter& parameter, const at::Tensor& flat) {
 }
 
 at::Tensor pack_like(const Parameter& parameter, const at::Tensor& logical) {
-  if (!logical.defined() || !logical.is_floating_point() || !logical.device().is_cpu() ||
-      logical.sizes() != at::IntArrayRef(parameter.shape)) {
-    ops::reject("pack_like", parameter.name, ops::describe(at::empty(parameter.shape, at::kFloat)),
-                ops::describe(logical));
-  }
-  const at::NoGradGuard no_grad;
-  const at::Tensor values = logical.to(at::kFloat).contiguous();
-  at::Tensor flat = at::empty({flat_elements(parameter)}, at::kFloat);
-  if (parameter.layout == ParameterLayout::Vector) {
-    flat.copy_(values);
-  } else {
-    kernels::pack(ops::kernel_type(parameter.dtype), values.const_data_ptr<float>(), parameter.shape[0],
-                  parameter.shape[1], flat.mutable_data_ptr<float>(), ops::team());
-  }
+  const at::Tensor flat = ops::pooled({flat_elements(parameter)}, at::kFloat);
+  pack_into("pack_like", parameter, logical, flat);
   return flat;
 }
 

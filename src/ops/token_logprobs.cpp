@@ -11,6 +11,7 @@
 #include "kernels/softmax.h"
 #include "ops/autograd.h"
 #include "ops/checks.h"
+#include "ops/pool.h"
 #include "ops/threads.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -81,12 +82,12 @@ struct Forward {
 Forward run_forward(const Problem& p) {
   const std::int64_t num_targets = p.num_targets(), max_rows = p.max_rows();
   const std::int64_t num_chunks = (p.vocab() + kVocabChunk - 1) / kVocabChunk;
-  const at::Tensor x_RD = p.hidden_TD.new_empty({max_rows, p.width()});
-  const at::Tensor logits_RS = p.hidden_TD.new_empty({max_rows, p.slab_stride()}, at::kFloat);
+  const at::Tensor x_RD = ops::pooled({max_rows, p.width()}, p.hidden_TD.scalar_type());
+  const at::Tensor logits_RS = ops::pooled({max_rows, p.slab_stride()}, at::kFloat);
   float* logits = logits_RS.mutable_data_ptr<float>();
   std::vector<kernels::ChunkStats> chunks(static_cast<std::size_t>(max_rows * num_chunks));
   std::vector<float> target_logits(static_cast<std::size_t>(max_rows));
-  Forward result{{}, p.hidden_TD.new_empty({num_targets}, at::kFloat)};
+  Forward result{{}, ops::pooled({num_targets}, at::kFloat)};
   result.stats_N.reserve(static_cast<std::size_t>(num_targets));
   float* logprobs = result.logprobs_N.mutable_data_ptr<float>();
 
@@ -167,13 +168,12 @@ struct OutputGrads {
 at::Tensor run_backward(const Problem& p, const std::vector<kernels::RowStats>& stats_N, const OutputGrads& grads) {
   const bool dhidden_wanted = p.hidden_TD.requires_grad();
   const std::int64_t num_targets = p.num_targets(), max_rows = p.max_rows();
-  const at::Tensor x_RD = p.hidden_TD.new_empty({max_rows, p.width()});
-  const at::Tensor logits_RS = p.hidden_TD.new_empty({max_rows, p.slab_stride()}, at::kFloat);
-  const at::Tensor dx_RD = p.hidden_TD.new_empty({max_rows, p.width()}, at::kFloat);
-  const at::Tensor dhidden_TD = dhidden_wanted ? p.hidden_TD.new_zeros(p.hidden_TD.sizes(), at::kFloat) : at::Tensor();
+  const at::Tensor x_RD = ops::pooled({max_rows, p.width()}, p.hidden_TD.scalar_type());
+  const at::Tensor logits_RS = ops::pooled({max_rows, p.slab_stride()}, at::kFloat);
+  const at::Tensor dx_RD = ops::pooled({max_rows, p.width()}, at::kFloat);
+  const at::Tensor dhidden_TD = dhidden_wanted ? ops::pooled(p.hidden_TD.sizes(), at::kFloat).zero_() : at::Tensor();
   const bool in_bf16 = p.head->dtype == DType::BFloat16;
-  const at::Tensor grads_RS =
-      in_bf16 ? p.hidden_TD.new_empty({max_rows, p.slab_stride()}, at::kBFloat16) : at::Tensor();
+  const at::Tensor grads_RS = in_bf16 ? ops::pooled({max_rows, p.slab_stride()}, at::kBFloat16) : at::Tensor();
   float* logits = logits_RS.mutable_data_ptr<float>();
   auto* grads_bf16 = in_bf16 ? static_cast<kernels::bf16*>(grads_RS.mutable_data_ptr()) : nullptr;
   float* dx = dx_RD.mutable_data_ptr<float>();
@@ -228,7 +228,7 @@ TokenLogprobs token_logprobs(const at::Tensor& hidden, const at::Tensor& rows, c
   TokenLogprobs result{forward.logprobs_N, {}};
   ops::Tensors outputs{result.logprobs};
   if (options.entropy) {
-    result.entropy = result.logprobs.new_empty({problem.num_targets()});
+    result.entropy = ops::pooled({problem.num_targets()}, result.logprobs.scalar_type());
     float* entropy = result.entropy.mutable_data_ptr<float>();
     for (const kernels::RowStats& row : forward.stats_N) *entropy++ = static_cast<float>(row.entropy);
     outputs.push_back(result.entropy);
@@ -255,7 +255,7 @@ at::Tensor logits(const at::Tensor& hidden, const Parameter& head) {
       !ops::wants_grad({hidden_TD}),
       "[logits] hidden: expected no gradient (use at::NoGradGuard, or token_logprobs), got one that requires grad");
   const std::int64_t vocab = head.shape[0];
-  const at::Tensor logits_TV = hidden_TD.new_empty({hidden_TD.size(0), vocab}, at::kFloat);
+  const at::Tensor logits_TV = ops::pooled({hidden_TD.size(0), vocab}, at::kFloat);
   kernels::linear({.type = ops::kernel_type(hidden_TD),
                    .x = hidden_TD.const_data_ptr(),
                    .rows = hidden_TD.size(0),

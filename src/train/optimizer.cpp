@@ -1,7 +1,4 @@
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <cmath>
@@ -13,6 +10,8 @@
 #include <grpo/train.h>
 
 #include "ops/checks.h"
+#include "ops/huge_pages.h"
+#include "ops/pool.h"
 #include "train/plan.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -93,7 +92,7 @@ struct Optimizer::Impl {
 
   void reduce(Slot& slot) {
     const float* values = ops::grad_data(*slot.parameter);
-    const at::Tensor sum = at::empty({slot.count()}, at::kFloat);
+    const at::Tensor sum = ops::pooled({slot.count()}, at::kFloat);
     communicator->reduce_scatter({values, static_cast<std::size_t>(slot.parameter->elements())}, slot.counts,
                                  span_of<float>(sum));
     if (slot.grad.defined()) {
@@ -135,16 +134,15 @@ struct Optimizer::Impl {
     std::span<std::byte> target;
     if (rank() == 0) {
       received = byte_counts(slot.counts);
-      all = at::empty({slot.parameter->elements()}, at::kFloat);
+      all = ops::pooled({slot.parameter->elements()}, at::kFloat);
       target = std::as_writable_bytes(span_of<float>(all));
     }
     communicator->all_to_all(std::as_bytes(span_of<const float>(piece)), sent, target, received);
     return all;
   }
 
-  void load_piece(Slot& slot, const at::Tensor& logical, at::Tensor& piece) const {
-    const std::int64_t count = slot.count();
-    piece = pack_like(*slot.parameter, logical).narrow(0, slot.begin, count).clone();
+  void load_piece(const Slot& slot, const at::Tensor& logical, const at::Tensor& piece) const {
+    piece.copy_(pack_like(*slot.parameter, logical).narrow(0, slot.begin, slot.count()));
   }
 };
 
@@ -159,8 +157,9 @@ Optimizer::Optimizer(std::vector<Parameter*> parameters, const OptimizerSection&
     if (!parameter->trainable) continue;
     Impl::Slot slot{.parameter = parameter, .counts = piece_sizes(parameter->elements(), impl_->ranks())};
     for (std::size_t r = 0; r < rank; ++r) slot.begin += static_cast<std::int64_t>(slot.counts[r]);
-    slot.moment1 = at::zeros({static_cast<std::int64_t>(slot.counts[rank])}, at::kFloat);
-    slot.moment2 = at::zeros_like(slot.moment1);
+    const auto count = static_cast<std::int64_t>(slot.counts[rank]);
+    slot.moment1 = ops::zeros_on_huge_pages(count, at::kFloat);
+    slot.moment2 = ops::zeros_on_huge_pages(count, at::kFloat);
     impl_->slot_of[parameter] = impl_->slots.size();
     impl_->slots.push_back(std::move(slot));
   }
@@ -186,7 +185,7 @@ Optimizer::Report Optimizer::step() {
     for (Impl::Slot& slot : impl_->slots) {
       if (slot.grad.defined()) continue;
       impl_->reduce(slot);
-      slot.parameter->grad.zero_();
+      slot.parameter->grad.reset();
     }
   Report report{impl_->norm(), learning_rate_at(config, impl_->steps_done, impl_->max_steps)};
   AdamWStep update{.learning_rate = report.learning_rate,
@@ -203,6 +202,7 @@ Optimizer::Report Optimizer::step() {
     update.weight_decay = slot.parameter->layout == ParameterLayout::Panels ? config.weight_decay : 0.0;
     adamw_piece(*slot.parameter, slot.begin, impl_->gradient(slot), slot.moment1, slot.moment2, update);
     slot.grad.reset();
+    slot.parameter->grad.reset();
     if (impl_->ranks() > 1) impl_->gather(slot);
   }
   return report;

@@ -43,7 +43,7 @@ struct PhaseBytes {
 };
 // Elements of a flat parameter that one of `ranks` keeps in its optimiser, at most.
 std::int64_t largest_piece(std::int64_t elements, int ranks);
-// What stays from the first step to the last: weights, masters, gradients, moments, reference.
+// What stays from the first step to the last: weights, masters, moments, reference.
 PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model, int ranks = 1);
 // Every phase, with the resident part in each; answers are as long as they may get. `recompute`:
 // CausalLM::set_recompute. docs/cli.md has the formulas.
@@ -61,7 +61,7 @@ bool plan_recompute(const RunConfig& config, const ModelConfig& model, const Row
 // Bytes that this process may still take: what the system counts as available, or what a control group leaves; 0 when
 // neither can be read.
 std::int64_t available_memory();
-// Throws Error when the resident part alone does not fit in what is available.
+// Throws Error when the resident part and the gradients alone do not fit in what is available.
 void check_memory(const RunConfig& config, const ModelConfig& model, int ranks = 1);
 // With the resident part there, or taken off: throws Error when one micro-batch of the update or one answer of the
 // sampler may come to need more than what is `available`, and warns when only the worst case of a phase does.

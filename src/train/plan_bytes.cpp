@@ -21,6 +21,8 @@ Sizes sizes_of(const ModelConfig& m, DType dtype) {
           m.num_kv_heads * m.head_dim,     m.num_heads,   m.num_layers,        m.vocab_size};
 }
 
+bool is_in_layer(const WeightShape& weight) { return weight.name.starts_with("model.layers."); }
+
 std::int64_t blocks_for(std::int64_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
 
 std::int64_t cache_bytes(const Sizes& s, std::int64_t blocks) {
@@ -33,15 +35,40 @@ std::int64_t forward_bytes(const Sizes& s, std::int64_t tokens) {
   return tokens * std::max(attention, feed_forward) * s.element + kSamplerRows * s.vocab * 4;
 }
 
-// What a micro-batch keeps for its backward. Per layer and token: both norms' inputs and outputs, rotated queries, the
-// attention's output, gate, up and their product; keys and values in blocks; statistics of softmax and norms in fp32.
+// What a micro-batch keeps for its backward. Per layer and token: both norms' inputs, rotated queries, the attention's
+// output, gate and up; keys and values in blocks; statistics of softmax and norms in fp32.
 // Once: the final norm's input and output; per target: log-prob, entropy, statistics, row and id. Recomputed: every
 // layer's input, and the rest of one layer.
 std::int64_t activation_bytes(const Sizes& s, const PackedSizes& batch, bool recompute) {
-  const std::int64_t per_token = (4 * s.width + 2 * s.query + 3 * s.feed_forward) * s.element + 4 * s.heads + 8;
+  const std::int64_t per_token = (2 * s.width + 2 * s.query + 2 * s.feed_forward) * s.element + 4 * s.heads + 8;
   const std::int64_t layer = batch.most_tokens * per_token + cache_bytes(s, batch.most_blocks) / s.layers;
   const std::int64_t row = batch.most_tokens * s.width * s.element;
   return (recompute ? s.layers * row + layer : s.layers * layer) + 2 * row + batch.most_targets * (8 + kRowStats + 8);
+}
+
+// Weight gradients. They come as the backward of a micro-batch gives the activations of its layers back, so those of
+// the only one are never there together with all of its activations.
+std::int64_t weight_gradient_bytes(const RunConfig& config, const ModelConfig& model, int ranks) {
+  std::int64_t all = 0, pieces = 0, in_layers = 0;
+  for (const WeightShape& weight : weight_shapes(model)) {
+    const std::int64_t count = parameter_elements(weight.shape, config.model.dtype);
+    all += count;
+    pieces += largest_piece(count, ranks);
+    if (is_in_layer(weight)) in_layers += count;
+  }
+  // Stage 2: the pieces that are kept, and a layer's and the others' whole gradients during backward.
+  const bool are_shed = ranks > 1 && config.distributed.zero_stage == 2;
+  return 4 * (are_shed ? pieces + in_layers / model.num_layers + (all - in_layers) : (ranks > 1 ? all + pieces : all));
+}
+
+std::int64_t weight_gradient_bytes(const RunConfig& config, const ModelConfig& model, int ranks,
+                                   const PackedSizes& batch, std::int64_t activations) {
+  const std::int64_t all = weight_gradient_bytes(config, model, ranks);
+  if (batch.batches > 1) return all;
+  std::int64_t outside_layers = 0;
+  for (const WeightShape& weight : weight_shapes(model))
+    if (!is_in_layer(weight)) outside_layers += 4 * parameter_elements(weight.shape, config.model.dtype);
+  return std::max(outside_layers, all - activations);
 }
 
 // Gradients in flight where they are most: at the head (logits of a slab, d hidden in fp32) or in the last layer.
@@ -64,12 +91,23 @@ std::int64_t rollout_blocks(const GrpoSection& grpo, const std::vector<std::int6
 PackedSizes largest(const std::vector<PackedSizes>& steps) {
   PackedSizes most;
   for (const PackedSizes& step : steps) {
+    most.batches = std::max(most.batches, step.batches);
     most.tokens = std::max(most.tokens, step.tokens);
     most.most_tokens = std::max(most.most_tokens, step.most_tokens);
     most.most_targets = std::max(most.most_targets, step.most_targets);
     most.most_blocks = std::max(most.most_blocks, step.most_blocks);
   }
   return most;
+}
+
+PhaseBytes update_phase(const RunConfig& config, const ModelConfig& model, int ranks, const PackedSizes& batch,
+                        bool recompute) {
+  const Sizes s = sizes_of(model, config.model.dtype);
+  const std::int64_t activations = activation_bytes(s, batch, recompute);
+  return {"update",
+          {{"gradients", weight_gradient_bytes(config, model, ranks, batch, activations)},
+           {"activations", activations},
+           {"backward", backward_bytes(s, batch)}}};
 }
 
 std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths,
@@ -98,13 +136,11 @@ std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& 
   std::int64_t prefill = 0;
   for (const std::int64_t prompt : prompts) prefill += prompt;
   prefill = std::max({std::min(prefill, kPrefillTokens), longest, sampled});
-  PhaseBytes rollout{"rollout", {}}, update{"update", {}};
+  PhaseBytes rollout{"rollout", {}}, update = update_phase(config, model, ranks, batch, recompute);
   rollout.parts = {{"cache", cache_bytes(s, rollout_blocks(grpo, prompts))},
                    {"forward", forward_bytes(s, prefill)},
                    {"answers", answers}};
-  update.parts = {{"activations", activation_bytes(s, batch, recompute)},
-                  {"backward", backward_bytes(s, batch)},
-                  {"answers", answers + targets * per_target + batch.tokens * 4}};
+  update.parts.emplace_back("answers", answers + targets * per_target + batch.tokens * 4);
   return {rollout, update};
 }
 
@@ -117,12 +153,12 @@ struct LeastBytes {
 
 // The update's comes last.
 std::vector<LeastBytes> least_bytes(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths,
-                                    bool recompute) {
+                                    int ranks, bool recompute) {
   const Sizes s = sizes_of(model, config.model.dtype);
   const bool is_off = config.train.recompute == Recompute::Off && model.num_layers > 1;
   const auto update = [&](const PackedSizes& batch, const std::string& bounds) {
     return LeastBytes{fmt::format("one micro-batch of the update ({} tokens)", batch.most_tokens),
-                      activation_bytes(s, batch, recompute) + backward_bytes(s, batch),
+                      update_phase(config, model, ranks, batch, recompute).total(),
                       bounds + (is_off ? ", or leave train.recompute to auto" : "")};
   };
   const RowLengths longest = {*std::max_element(lengths.begin(), lengths.end())};
@@ -163,22 +199,16 @@ std::int64_t PhaseBytes::part(const std::string& name) const {
 }
 
 PhaseBytes resident_bytes(const RunConfig& config, const ModelConfig& model, int ranks) {
-  std::int64_t all = 0, matrices = 0, pieces = 0, in_layers = 0;
+  std::int64_t all = 0, matrices = 0, pieces = 0;
   for (const WeightShape& weight : weight_shapes(model)) {
     const std::int64_t count = parameter_elements(weight.shape, config.model.dtype);
     all += count;
     pieces += largest_piece(count, ranks);
     if (weight.shape.size() == 2) matrices += count;
-    if (weight.name.starts_with("model.layers.")) in_layers += count;
   }
-  // Stage 2: the pieces that are kept, and a layer's and the others' whole gradients during backward.
-  const bool sheds_gradients = ranks > 1 && config.distributed.zero_stage == 2;
-  const std::int64_t gradients =
-      sheds_gradients ? pieces + in_layers / model.num_layers + (all - in_layers) : (ranks > 1 ? all + pieces : all);
   const std::int64_t compute =
       config.model.dtype == DType::BFloat16 ? 2 * matrices : 0;  // fp32: the masters themselves
-  PhaseBytes resident{
-      "resident", {{"masters", 4 * all}, {"weights", compute}, {"gradients", 4 * gradients}, {"moments", 8 * pieces}}};
+  PhaseBytes resident{"resident", {{"masters", 4 * all}, {"weights", compute}, {"moments", 8 * pieces}}};
   if (config.kind == RunKind::Grpo && config.grpo.loss.beta > 0)
     resident.parts.emplace_back("reference", 4 * all + compute);
   return resident;
@@ -192,8 +222,7 @@ std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& m
     phases = grpo_phases(config, model, lengths, ranks, recompute);
   } else {
     const PackedSizes batch = sft_step_sizes(config, lengths);
-    phases = {
-        {"update", {{"activations", activation_bytes(s, batch, recompute)}, {"backward", backward_bytes(s, batch)}}}};
+    phases = {update_phase(config, model, ranks, batch, recompute)};
   }
   if (!config.eval.data.empty()) {  // its cache is bounded by the same budget
     const std::int64_t budget = config.grpo.cache_tokens > 0 ? config.grpo.cache_tokens : SamplerOptions{}.cache_tokens;
@@ -228,7 +257,9 @@ bool plan_recompute(const RunConfig& config, const ModelConfig& model, const Row
   const auto update = [&](bool recompute) {
     return update_bytes(plan_bytes(config, model, lengths, ranks, recompute)) - resident;
   };
-  const auto micro_batch = [&](bool recompute) { return least_bytes(config, model, lengths, recompute).back().bytes; };
+  const auto micro_batch = [&](bool recompute) {
+    return least_bytes(config, model, lengths, ranks, recompute).back().bytes;
+  };
   return (update(false) > available && update(true) <= available) ||
          (micro_batch(false) > available && micro_batch(true) <= available);
 }
@@ -253,20 +284,21 @@ std::int64_t available_memory() {
 }
 
 void check_memory(const RunConfig& config, const ModelConfig& model, int ranks) {
-  const PhaseBytes resident = resident_bytes(config, model, ranks);
+  PhaseBytes least = resident_bytes(config, model, ranks);
+  least.parts.emplace_back("gradients", weight_gradient_bytes(config, model, ranks));
   const std::int64_t available = available_memory();
-  if (available <= 0 || resident.total() <= available) return;
+  if (available <= 0 || least.total() <= available) return;
   std::string parts;
-  for (const auto& [name, bytes] : resident.parts)
+  for (const auto& [name, bytes] : least.parts)
     parts += fmt::format("{}{} {} MiB", parts.empty() ? "" : ", ", name, bytes >> 20);
-  throw Error(fmt::format("memory: training this model needs {} MiB before the first token ({}), {} MiB are available",
-                          resident.total() >> 20, parts, available >> 20));
+  throw Error(fmt::format("memory: training this model needs {} MiB without any token ({}), {} MiB are available",
+                          least.total() >> 20, parts, available >> 20));
 }
 
 void check_step_memory(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths, int ranks,
                        std::int64_t available, bool recompute) {
   if (available <= 0) return;
-  for (const auto& [what, bytes, bounds] : least_bytes(config, model, lengths, recompute))
+  for (const auto& [what, bytes, bounds] : least_bytes(config, model, lengths, ranks, recompute))
     GRPO_CHECK(bytes <= available, fmt::format("memory: {} may take {} MiB, {} MiB are free; lower {}", what,
                                                bytes >> 20, available >> 20, bounds));
   const std::int64_t more =

@@ -8,12 +8,12 @@
 namespace grpo::inline GRPO_ABI {
 namespace {
 
-// A rank's share of what is free, less the gradients, which the first backward makes; 0: unknown.
+// A rank's share of what is free, less the moments, whose pages the first update touches; 0: unknown.
 std::int64_t memory_for_a_step(const StageContext& context) {
   const std::int64_t share = available_memory() / context.communicator.local_size();
-  const std::int64_t gradients =
-      resident_bytes(context.config, context.policy.config(), context.communicator.size()).part("gradients");
-  return share > 0 ? std::max<std::int64_t>(share - gradients, 1) : 0;
+  const std::int64_t moments =
+      resident_bytes(context.config, context.policy.config(), context.communicator.size()).part("moments");
+  return share > 0 ? std::max<std::int64_t>(share - moments, 1) : 0;
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "metrics/console.h"
 #include "metrics/trace.h"
 #include "model/run_checkpoint.h"
+#include "ops/pool.h"
 #include "reward/configured.h"
 #include "train/checkpoint.h"
 #include "train/config_check.h"
@@ -362,7 +363,10 @@ Trainer::Trainer(RunConfig config, Communicator communicator) {
 }
 Trainer::Trainer(Trainer&&) noexcept = default;
 Trainer& Trainer::operator=(Trainer&&) noexcept = default;
-Trainer::~Trainer() = default;
+Trainer::~Trainer() {
+  impl_.reset();
+  ops::trim_pool();
+}
 
 RewardSet& Trainer::rewards() { return impl_->rewards; }
 CausalLM& Trainer::model() { return impl_->policy; }

@@ -3,8 +3,12 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+#include <vector>
+
 #include <grpo/ops.h>
 
+#include "ops/linear.h"
 #include "support/tensors.h"
 #include "support/tolerance.h"
 
@@ -159,6 +163,28 @@ TEST(Recomputed, ErrorsOfTheSecondComputationComeOut) {
   is_broken = true;
   EXPECT_EQ(error_of([&] { loss.backward(); }), "broken");
   EXPECT_NE(error_of([&] { recomputed(x, nullptr); }).find("expected a function"), std::string::npos);
+}
+
+// Two products with one input.
+TEST(LinearAgain, MakesItsInputOnceAndKeepsItNoLongerThanItsUsers) {
+  Parameter a = random_parameter({32, 16}, DType::Float32, 1), b = random_parameter({48, 16}, DType::Float32, 2);
+  const at::Tensor values = random_tensor({5, 16}, 3);
+  const auto backward = [&](const at::Tensor& x, const ops::Again& again) {
+    (ops::linear(x, again, a, nullptr).sum() + ops::linear(x, again, b, nullptr).square().sum()).backward();
+    return std::vector<at::Tensor>{x.grad(), std::exchange(a.grad, {}), std::exchange(b.grad, {})};
+  };
+  const std::vector<at::Tensor> kept = backward(leaf(values), nullptr);
+  int times = 0;
+  at::Tensor made;
+  ops::Again again = ops::once([&] {
+    ++times;
+    return made = values.clone();
+  });
+  const std::vector<at::Tensor> remade = backward(leaf(values), std::exchange(again, nullptr));
+  EXPECT_EQ(times, 1);
+  EXPECT_EQ(made.use_count(), 1);
+  for (std::size_t i = 0; i < kept.size(); ++i) EXPECT_TRUE(bit_equal(remade[i], kept[i])) << i;
+  EXPECT_TRUE(kept[1].ne(0).any().item<bool>());
 }
 
 // ---- a decoder layer's operations, row by row

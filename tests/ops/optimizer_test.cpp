@@ -40,7 +40,7 @@ TEST(ParameterErrors, SayWhatWasExpected) {
   EXPECT_EQ(error_of([&] {
               set_values(p, at::zeros({3, 4}));
             }),
-            "[pack_like] layers.0.w: expected float32 [4, 3] on cpu, got float32 [3, 4] on cpu");
+            "[set_values] layers.0.w: expected float32 [4, 3] on cpu, got float32 [3, 4] on cpu");
   EXPECT_EQ(error_of([&] { unpack_like(p, at::zeros({12})); }),
             "[unpack_like] layers.0.w: expected contiguous float32 [48] on cpu, got float32 [12] on cpu");
   EXPECT_EQ(error_of([&] { get_grad(p); }), "[get_grad] layers.0.w: expected a trainable parameter, got a frozen one");

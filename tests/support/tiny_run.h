@@ -14,6 +14,7 @@
 
 #include "base/files.h"
 #include "model/scratch.h"
+#include "support/process.h"
 
 namespace grpo::testing {
 
@@ -119,16 +120,6 @@ inline bool is_time(std::string_view name) {
 inline Metrics without_times(Metrics metrics) {
   std::erase_if(metrics, [](const auto& entry) { return is_time(entry.first); });
   return metrics;
-}
-
-// "VmHWM" or "VmRSS" of this process in bytes.
-inline std::int64_t status_bytes(const std::string& name) {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    std::int64_t kib = 0;
-    if (word == name + ":" && status >> kib) return kib * 1024;
-  }
-  return 0;
 }
 
 // Logical values of every weight, copied.

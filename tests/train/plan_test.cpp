@@ -7,6 +7,8 @@
 #include <iostream>
 #include <random>
 
+#include "support/process.h"
+#include "support/tensor_bytes.h"
 #include "support/tensors.h"
 #include "support/tiny_run.h"
 #include "train/minibatches.h"
@@ -208,7 +210,7 @@ TEST_F(Plan, RefusesAMicroBatchOrAnAnswerThatCannotFit) {
   EXPECT_NO_THROW(check_step_memory(config, model, with_outlier, 1, 0)) << "unknown";
   const std::int64_t update = [&] {  // what the plan says of a step of such prompts
     const PhaseBytes phase = plan_bytes(config, model, lengths)[1];
-    return phase.part("activations") + phase.part("backward");
+    return phase.part("gradients") + phase.part("activations") + phase.part("backward");
   }();
   EXPECT_NO_THROW(check_step_memory(config, model, lengths, 1, update));
   const std::string batch = refusal(lengths, update - 1);
@@ -237,17 +239,52 @@ TEST_F(Plan, BytesOfActivations) {
   for (const DType dtype : {DType::Float32, DType::BFloat16}) {
     config.model.dtype = dtype;
     const std::int64_t e = dtype == DType::Float32 ? 4 : 2, rows = 200;
-    const std::int64_t layer = rows * ((4 * 256 + 2 * 256 + 3 * 768) * e + 4 * 4 + 8) + 8 * 32 * 2 * 128 * e;
+    const std::int64_t layer = rows * ((2 * 256 + 2 * 256 + 2 * 768) * e + 4 * 4 + 8) + 8 * 32 * 2 * 128 * e;
     const std::int64_t rest = rows * 2 * 256 * e + 202 * 40;
     EXPECT_EQ(plan_bytes(config, model, lengths)[0].part("activations"), 4 * layer + rest);
     EXPECT_EQ(plan_bytes(config, model, lengths, 1, true)[0].part("activations"), 4 * rows * 256 * e + layer + rest);
   }
 }
 
+TEST_F(Plan, ActivationsAreWhatAForwardKeeps) {
+  const TinyRun run;
+  RunConfig config = run.sft();
+  config.sft.batch_size = 2;
+  const ModelConfig model = medium_model();
+  for (const DType dtype : {DType::Float32, DType::BFloat16}) {
+    config.model.dtype = dtype;
+    const CausalLM policy = CausalLM::init(model, 1, {.dtype = dtype, .trainable = true});
+    TokenBatch batch{random_ids(200, 1), {{0, 100}, {100, 200}}};
+    const auto bytes = std::make_shared<TensorBytes>();
+    const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, bytes);
+    const at::Tensor hidden = policy.forward(batch);
+    const auto planned = static_cast<double>(plan_bytes(config, model, RowLengths(10, 100))[0].part("activations"));
+    EXPECT_NEAR(static_cast<double>(bytes->now), planned, 0.02 * planned);
+  }
+}
+
+// Beside all activations of a step's only micro-batch there are the gradients outside the layers, later all of them
+// without activations; several micro-batches have both.
+TEST_F(Plan, BytesOfGradients) {
+  const TinyRun run;
+  RunConfig config = run.sft();
+  config.sft.batch_size = 2;
+  const ModelConfig model = medium_model();
+  const std::int64_t outside = 4 * (2 * 4096 * 256 + 256), all = 4 * num_parameters(model);
+  const auto part = [&](std::int64_t tokens, const char* name) {
+    return plan_bytes(config, model, RowLengths(10, tokens))[0].part(name);
+  };
+  EXPECT_EQ(part(10, "gradients"), all - part(10, "activations"));
+  EXPECT_EQ(part(1000, "gradients"), outside);
+  config.sft.micro_batch_tokens = 1000;
+  EXPECT_EQ(part(1000, "gradients"), all);
+  EXPECT_EQ(resident_bytes(config, model).part("gradients"), 0);
+}
+
 TEST_F(Plan, RecomputesOnlyWhereTheUpdateFitsOnlySo) {
   const TinyRun run;
   const ModelConfig model = medium_model();
-  const RowLengths lengths(50, 40);
+  const RowLengths lengths(50, 400);  // activations are more than gradients
   for (RunConfig config : {run.grpo(), run.sft()}) {
     const std::int64_t resident = resident_bytes(config, model).total();
     const auto need = [&](bool recompute) {
@@ -267,7 +304,7 @@ TEST_F(Plan, RecomputesOnlyWhereTheUpdateFitsOnlySo) {
     const auto micro_batch = [&](bool recompute) {
       const std::vector<PhaseBytes> phases = plan_bytes(config, model, {5000}, 1, recompute);
       const PhaseBytes& update = phases[phases.size() - 2];
-      return update.part("activations") + update.part("backward");
+      return update.part("gradients") + update.part("activations") + update.part("backward");
     };
     EXPECT_FALSE(chosen(micro_batch(false), with_outlier));
     EXPECT_TRUE(chosen(micro_batch(false) - 1, with_outlier));
