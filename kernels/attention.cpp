@@ -7,24 +7,19 @@ namespace {
 
 constexpr std::int64_t kProductsPerThread = 65536;  // multiply-adds that are worth a thread, times 2
 
-// Copies rows of one kv head, [rows] at `stride`, to positions [first, first + rows) of a block. T only says the size.
+// Copies rows of one kv head, [rows] at `stride`, to a block from position `first` on. T only says the size.
 template <class T>
-void write_head(const T* k, const T* v, std::int64_t stride, std::int64_t rows, std::int64_t first, std::int64_t head,
-                T* keys, T* values) {
+void write_rows(const AttentionShape& shape, const T* k, const T* v, std::int64_t stride, std::int64_t rows,
+                std::int64_t kv_head, std::int64_t block, std::int64_t first, T* store) {
+  const std::int64_t head = shape.head;
+  T* keys = store + block * shape.block_elements() + kv_head * 2 * kBlock * head;
+  T* values = keys + kBlock * head;
   for (std::int64_t r = 0; r < rows; ++r, k += stride, v += stride) {
     const std::int64_t j = first + r;
     T* key = keys + j / kHalfBlock * kHalfBlock * head + j % kHalfBlock;
     for (std::int64_t d = 0; d < head; ++d) key[kHalfBlock * d] = k[d];
     for (std::int64_t d = 0; d < head; d += kPanel) std::copy_n(v + d, kPanel, values + kBlock * d + kPanel * j);
   }
-}
-
-// Rows of one kv head, [rows] at `stride`, to a block from position `first` on.
-template <class T>
-void write_rows(const AttentionShape& shape, const T* k, const T* v, std::int64_t stride, std::int64_t rows,
-                std::int64_t kv_head, std::int64_t block, std::int64_t first, T* store) {
-  T* keys = store + block * shape.block_elements() + kv_head * 2 * kBlock * shape.head;
-  write_head(k, v, stride, rows, first, shape.head, keys, keys + kBlock * shape.head);
 }
 
 template <class T>

@@ -73,7 +73,7 @@ class AttentionWorker {
     std::fill_n(sum_.get(), rows, 0.0f);
     for (std::int64_t b = 0; b < bundle.shared; ++b) {
       const void* keys = block(tiles[0].sequence, b, kv_head);
-      if (b + 1 < bundle.shared) fetch(block(tiles[0].sequence, b + 1, kv_head), kBlock);
+      if (b + 1 < bundle.shared) fetch_positions(block(tiles[0].sequence, b + 1, kv_head), kBlock);
       for (std::int64_t i = bundle.count * b / bundle.shared; i < bundle.count * (b + 1) / bundle.shared; ++i)
         fetch_seen(tiles[i], bundle.shared, kv_head);
       scores(keys, 0, rows, kBlock);
@@ -86,7 +86,7 @@ class AttentionWorker {
 
   // Asks for what a tile sees of block `b` ahead of its turn: decode reads blocks from all over the memory.
   void fetch_seen(const AttentionTile& tile, std::int64_t b, std::int64_t kv_head) const {
-    fetch(block(tile.sequence, b, kv_head), b < tile.block() ? kBlock : tile.position % kBlock + tile.rows);
+    fetch_positions(block(tile.sequence, b, kv_head), b < tile.block() ? kBlock : tile.position % kBlock + tile.rows);
   }
 
  private:
@@ -118,14 +118,10 @@ class AttentionWorker {
   }
 
   // The first `count` positions of a block.
-  void fetch(const void* block, std::int64_t count) const {
-    const auto lines = [&](std::int64_t first, std::int64_t elements) {
-      const auto* at = static_cast<const char*>(element(call_.shape.type, block, first));
-      const std::int64_t bytes = elements * (call_.shape.type == Type::F32 ? 4 : 2);
-      for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
-    };
-    lines(0, ceil_to(count, kHalfBlock) * head_);
-    for (std::int64_t d = 0; d < head_; d += kPanel) lines(kBlock * (head_ + d), count * kPanel);
+  void fetch_positions(const void* block, std::int64_t count) const {
+    const Type type = call_.shape.type;
+    fetch(type, block, 0, ceil_to(count, kHalfBlock) * head_);
+    for (std::int64_t d = 0; d < head_; d += kPanel) fetch(type, block, kBlock * (head_ + d), count * kPanel);
   }
 
   // A product with keys or values, `from` elements into a block.

@@ -47,6 +47,13 @@ inline void* element(Type type, void* p, std::int64_t index) {
   return static_cast<char*>(p) + index * (type == Type::F32 ? 4 : 2);
 }
 
+// Asks for elements [first, first + count) ahead of their turn.
+inline void fetch(Type type, const void* p, std::int64_t first, std::int64_t count) {
+  const auto* end = static_cast<const char*>(element(type, p, first + count));
+  for (const auto* at = static_cast<const char*>(element(type, p, first)); at < end; at += 64)
+    __builtin_prefetch(at, 0, 2);
+}
+
 inline std::unique_ptr<float[]> float_scratch(std::int64_t n) {
   return std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(n));
 }

@@ -217,15 +217,12 @@ class Worker {
       }
     };
     for_rows([&](const AttentionTile& tile, std::int64_t t) {
-      fetch(job_.layout.q, query_element(t, kv_head), group_size(args_.shape) * head);
-      fetch(job_.layout.k, kv_element(t, kv_head), head);
-      fetch(job_.layout.v, kv_element(t, kv_head), head);
+      fetch(args_.shape.type, shared(job_.layout.q, 0), query_element(t, kv_head), group_size(args_.shape) * head);
+      fetch(args_.shape.type, shared(job_.layout.k, 0), kv_element(t, kv_head), head);
+      fetch(args_.shape.type, shared(job_.layout.v, 0), kv_element(t, kv_head), head);
       attend_.fetch_seen(tile, tile.block(), kv_head);
     });
     for_rows([&](const AttentionTile&, std::int64_t t) { store_head(layer, t, kv_head); });
-  }
-  void fetch(std::int64_t piece, std::int64_t first, std::int64_t count) const {
-    for (std::int64_t i = 0; i < count; i += 16) __builtin_prefetch(shared(piece, first + i));
   }
 
   void attend(const DecoderLayer& layer, std::int64_t layer_index) {

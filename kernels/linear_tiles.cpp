@@ -251,8 +251,8 @@ void pair_panel_of_weight(const bf16* weight, std::int64_t in, std::int64_t firs
     if (rows == kPanel) {
       for (int k = 0; k < kPanel; k += 4) {
         for (int i = 0; i < kPanel; i += 4) {
-          __m128i
-              words[2];  // of k + odd, k + odd + 2: pairs of n, (i + 2, i), (i + 2, i), (i + 3, i + 1), (i + 3, i + 1)
+          // Of k + odd and k + odd + 2, words of outputs (i + 2, i) twice, then (i + 3, i + 1) twice.
+          __m128i words[2];
           for (int odd = 0; odd < 2; ++odd) {
             const __m128i four = load8(from + kPanel * k + 2 * kPanel * odd + 2 * i);
             words[odd] = in_order(_mm_shuffle_epi32(four, _MM_SHUFFLE(1, 3, 0, 2)));

@@ -1,7 +1,6 @@
 #include "ops/checks.h"
-#include "ops/pool.h"
 
-#include <ATen/ops/zeros.h>
+#include "ops/pool.h"
 
 namespace grpo::ops {
 namespace {
