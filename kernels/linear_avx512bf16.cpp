@@ -17,8 +17,9 @@ constexpr int kSteps = kPairBlock / 4;       // instructions of one chain
 constexpr int kMaxRows = 7;                  // x 2 panels x 2 chains = 28 of the 32 registers
 constexpr std::int64_t kMostRows = 126;      // whose words and sums stay in the cache beside the panels
 constexpr std::int64_t kPrefetchLines = 48;  // ahead in each panel
+constexpr int kFollowedRows = 2;             // with so few the hardware fetches ahead better without being asked
 
-constexpr int max_panels(int rows) { return rows <= 3 ? 4 : rows == 4 ? 3 : 2; }
+constexpr int max_panels(int rows) { return rows == 3 || rows == 4 ? 3 : 2; }
 
 void prefetch_line(const bf16* b) {
   const auto ahead = reinterpret_cast<std::uintptr_t>(b) + 64 * kPrefetchLines;
@@ -108,7 +109,7 @@ __mmask16 columns(std::int64_t width, int p) {
   return static_cast<__mmask16>(left >= kPanel ? 0xffff : (1 << left) - 1);
 }
 
-// All rows over up to 4 panels: each block of weights is read once and serves every row. `width`: columns of c.
+// All rows over up to 3 panels: each block of weights is read once and serves every row. `width`: columns of c.
 void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, std::int64_t width) {
   const std::int64_t tiles = num_tiles(g.rows);
   // Apart from c, whose rows may compete for the same places of the cache. Up to 16 rows only have more than 2 panels.
@@ -129,9 +130,9 @@ void rows_of(const PanelProduct<bf16>& g, const bf16* b, int panels, float* c, s
       // The first two tiles share the asking, so that it does not come in one burst.
       const bf16* block = b + k * kPanel;
       const Source from{block, g.b_panel, t == 1 ? block + kPairBlock * kPanel / 2 : block};
-      if (tiles == 1) {
+      if (tiles == 1 && rows > kFollowedRows) {
         chains_of<kMaxRows, 2>(rows, panels, a, g.a_k, from, tile_sums);
-      } else if (t < 2) {
+      } else if (tiles > 1 && t < 2) {
         chains_of<kMaxRows, 1>(rows, panels, a, g.a_k, from, tile_sums);
       } else {
         chains_of<kMaxRows, 0>(rows, panels, a, g.a_k, from, tile_sums);
