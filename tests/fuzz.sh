@@ -55,7 +55,15 @@ fuzz() {
   fi
 }
 
+# As many targets at a time as there are CPUs.
 failed=0
-for target in "${targets[@]}"; do fuzz "$target" || failed=$((failed + 1)); done
+running=0
+finish_one() { wait -n || failed=$((failed + 1)); running=$((running - 1)); }
+for target in "${targets[@]}"; do
+  [ "$running" -lt "$(nproc)" ] || finish_one
+  fuzz "$target" &
+  running=$((running + 1))
+done
+while [ "$running" -gt 0 ]; do finish_one; done
 echo "$((${#targets[@]} - failed)) passed, $failed failed"
 [ "$failed" -eq 0 ]
