@@ -59,7 +59,8 @@ struct Lanes {
 
 // A run short enough to stay in the first cache between the passes over it.
 void update(const AdamWArgs& args, const Lanes& lanes, std::int64_t begin, std::int64_t end) {
-  float *w = args.master, *g = args.grad, *m = args.moment1, *v = args.moment2;
+  float *w = args.master, *m = args.moment1, *v = args.moment2;
+  const float* g = args.grad;
   std::int64_t i = begin;
   for (; i + 4 <= end; i += 4) lanes.update4(w + i, g + i, m + i, v + i);
   for (; i < end; ++i) {
@@ -67,8 +68,6 @@ void update(const AdamWArgs& args, const Lanes& lanes, std::int64_t begin, std::
     lanes.update4(last[0], last[1], last[2], last[3]);
     w[i] = last[0][0], m[i] = last[2][0], v[i] = last[3][0];
   }
-  if (args.zero_grad)
-    for (i = begin; i < end; ++i) g[i] = 0;
   if (args.compute != nullptr) round_to_bf16(w + begin, args.compute + begin, end - begin, {});
 }
 
@@ -81,26 +80,6 @@ double piece_sum(const float* x, std::int64_t n) {
     for (std::int64_t j = 0; j < kLanes; ++j) lanes[j] += static_cast<double>(x[i + j]) * static_cast<double>(x[i + j]);
   for (std::int64_t j = 0; i < n; ++i, ++j) lanes[j] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
   return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
-}
-
-constexpr std::uint32_t kExponent = 0x7f800000u;
-
-// Non-finite elements of a run; without an early exit, so that it vectorises.
-std::int64_t count_non_finite(const float* x, std::int64_t n) {
-  std::int32_t count = 0;
-  for (std::int64_t i = 0; i < n; ++i) count += (std::bit_cast<std::uint32_t>(x[i]) & kExponent) == kExponent;
-  return count;
-}
-
-std::int64_t first_non_finite_of(const float* x, std::int64_t begin, std::int64_t end) {
-  constexpr std::int64_t kRun = 4096;
-  for (std::int64_t run = begin; run < end; run += kRun) {
-    const std::int64_t stop = std::min(run + kRun, end);
-    if (count_non_finite(x + run, stop - run) == 0) continue;
-    for (std::int64_t i = run; i < stop; ++i)
-      if (!std::isfinite(x[i])) return i;
-  }
-  return -1;
 }
 
 }  // namespace
@@ -124,19 +103,6 @@ double sum_of_squares(const float* x, std::int64_t n, const Team& team) {
   double sum = 0;
   for (const double piece : sums) sum += piece;
   return sum;
-}
-
-std::int64_t first_non_finite(const float* x, std::int64_t n, const Team& team) {
-  constexpr std::int64_t kPiece = 1 << 20;
-  const std::int64_t pieces = (n + kPiece - 1) / kPiece;
-  std::vector<std::int64_t> found(static_cast<std::size_t>(pieces));
-  team.split(pieces, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i)
-      found[static_cast<std::size_t>(i)] = first_non_finite_of(x, i * kPiece, std::min(n, (i + 1) * kPiece));
-  });
-  for (const std::int64_t i : found)
-    if (i >= 0) return i;
-  return -1;
 }
 
 }  // namespace grpo::kernels

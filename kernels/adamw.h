@@ -14,7 +14,7 @@ namespace grpo::kernels {
 
 struct AdamWArgs {
   float* master = nullptr;
-  float* grad = nullptr;  // scaled by grad_scale, then used; set to 0 when zero_grad
+  const float* grad = nullptr;
   float* moment1 = nullptr;
   float* moment2 = nullptr;
   bf16* compute = nullptr;  // bf16 copy to refresh, or null
@@ -22,13 +22,10 @@ struct AdamWArgs {
   double learning_rate = 0, beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0;
   double grad_scale = 1;  // clipping
   std::int64_t step = 1;  // from 1, for bias correction
-  bool zero_grad = true;
 };
 void adamw(const AdamWArgs& args, const Team& team);
 
 // Sum of squares in double, in pieces of a fixed size added in order, so the thread count does not matter.
 double sum_of_squares(const float* x, std::int64_t n, const Team& team);
-// Index of the first non-finite element, or -1.
-std::int64_t first_non_finite(const float* x, std::int64_t n, const Team& team);
 
 }  // namespace grpo::kernels

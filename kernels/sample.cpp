@@ -204,10 +204,4 @@ Draw draw(const float* logits, const ChunkStats* stats, std::int64_t vocab, cons
   return whole ? draw_whole(row, u) : draw_truncated(row, options, u);
 }
 
-Draw draw(const float* logits, std::int64_t vocab, const DrawOptions& options, double u, Isa isa) {
-  std::vector<ChunkStats> stats(static_cast<std::size_t>(vocab_chunks(vocab)));
-  chunk_stats(logits, 1, vocab, vocab, draw_scale(options), stats.data(), vocab_chunks(vocab), isa, Team{});
-  return draw(logits, stats.data(), vocab, options, u, isa);
-}
-
 }  // namespace grpo::kernels

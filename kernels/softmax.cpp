@@ -8,12 +8,6 @@
 
 namespace grpo::kernels {
 
-float exp_f32(float x) {
-  float y;
-  vector_scalar.exp(&x, 1.0f, 0.0f, 1, &y);
-  return y;
-}
-
 void chunk_stats(const float* logits, std::int64_t rows, std::int64_t n, std::int64_t stride, float inv_temperature,
                  ChunkStats* stats, std::int64_t stats_stride, Isa isa, const Team& team) {
   const std::int64_t chunks = (n + kVocabChunk - 1) / kVocabChunk;

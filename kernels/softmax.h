@@ -15,10 +15,6 @@ namespace grpo::kernels {
 inline constexpr std::int64_t kVocabChunk = 1024;
 inline std::int64_t vocab_chunks(std::int64_t vocab) { return (vocab + kVocabChunk - 1) / kVocabChunk; }
 
-// exp in fp32: one polynomial, the same bits on every instruction set; error below 2 ulp (subnormal results: 2 units of
-// 2^-149); 0 below -104, inf above 89.
-float exp_f32(float x);
-
 // The factor that everything here takes, computed in one way for sampler and trainer. temperature > 0.
 inline float inverse_temperature(double temperature) {
   return static_cast<float>(1.0 / static_cast<double>(static_cast<float>(temperature)));
@@ -70,8 +66,7 @@ struct Draw {
 // on what is left, then min_p relative to the maximum), inverse CDF over the kept set in id order. top_p keeps the
 // shortest list that reaches it, never less than one token. A token whose probability rounds to 0 (-inf: banned) is
 // never drawn.
-Draw draw(const float* logits, std::int64_t vocab, const DrawOptions& options, double u, Isa isa);
-// The same from the row's statistics, taken with draw_scale(options).
+// `stats`: of the row, taken with draw_scale(options).
 Draw draw(const float* logits, const ChunkStats* stats, std::int64_t vocab, const DrawOptions& options, double u,
           Isa isa);
 inline float draw_scale(const DrawOptions& options) {

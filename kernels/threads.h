@@ -14,7 +14,8 @@ struct Team {
     for (int i = 0; i < num_tasks; ++i) task(arg, i);
   };
 
-  // Calls body(arg, i, n) for i = 0 .. n - 1 on n <= size threads side by side, which may wait for each other.
+  // Calls body(arg, i, n) for i = 0 .. n - 1 on n <= size threads side by side, which may wait for each other. For that
+  // reason an exception of a body ends the process.
   void (*together)(int size, void (*body)(void* arg, int index, int count),
                    void* arg) = [](int, void (*body)(void*, int, int), void* arg) { body(arg, 0, 1); };
 

@@ -10,7 +10,7 @@ set(dist_may base)
 set(reward_may base text)
 set(ops_may base kernels)
 set(algo_may base ops)
-set(model_may base text ops dist)   # text: GGUF carries weights and tokenizer in one file
+set(model_may base text ops)        # text: GGUF carries weights and tokenizer in one file
 set(rollout_may base text ops model)
 set(train_may base text reward dist ops model rollout algo metrics)
 set(pipeline_may ${train_may} train)

@@ -138,8 +138,8 @@ struct AdamWStep {
 };
 // Updates master, moments (fp32, packed order) and compute; zeroes grad.
 GRPO_API void adamw(Parameter& parameter, at::Tensor& moment1, at::Tensor& moment2, const AdamWStep& step);
-// The same for elements [begin, begin + n) only, from their gradient and moments, fp32 [n].
-GRPO_API void adamw_piece(Parameter& parameter, std::int64_t begin, at::Tensor& grad, at::Tensor& moment1,
+// The same for elements [begin, begin + n) only, from their gradient and moments, fp32 [n]; leaves grad as it is.
+GRPO_API void adamw_piece(Parameter& parameter, std::int64_t begin, const at::Tensor& grad, at::Tensor& moment1,
                           at::Tensor& moment2, const AdamWStep& step);
 // Sum of squares of the gradient of elements [begin, begin + n), in double, in a fixed order. Throws Error(Guard)
 // naming the parameter and the place of the first non-finite value.

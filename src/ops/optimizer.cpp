@@ -37,10 +37,11 @@ void adamw(Parameter& parameter, at::Tensor& moment1, at::Tensor& moment2, const
   ops::check_flat("adamw", parameter.name + ": moment1", moment1, parameter.elements());
   ops::grad_data(parameter);  // none yet: zeros
   adamw_piece(parameter, 0, parameter.grad, moment1, moment2, step);
+  parameter.grad.zero_();
 }
 
-void adamw_piece(Parameter& parameter, std::int64_t begin, at::Tensor& grad, at::Tensor& moment1, at::Tensor& moment2,
-                 const AdamWStep& step) {
+void adamw_piece(Parameter& parameter, std::int64_t begin, const at::Tensor& grad, at::Tensor& moment1,
+                 at::Tensor& moment2, const AdamWStep& step) {
   ops::check_parameter("adamw", parameter);
   GRPO_CHECK(parameter.trainable, "[adamw] " + parameter.name + ": expected a trainable parameter, got a frozen one");
   const std::int64_t count = moment1.numel();
@@ -51,7 +52,7 @@ void adamw_piece(Parameter& parameter, std::int64_t begin, at::Tensor& grad, at:
   const bool has_copy = parameter.compute.scalar_type() == at::kBFloat16;
   kernels::adamw(
       {.master = parameter.master.mutable_data_ptr<float>() + begin,
-       .grad = grad.mutable_data_ptr<float>(),
+       .grad = grad.const_data_ptr<float>(),
        .moment1 = moment1.mutable_data_ptr<float>(),
        .moment2 = moment2.mutable_data_ptr<float>(),
        .compute = has_copy ? static_cast<kernels::bf16*>(parameter.compute.mutable_data_ptr()) + begin : nullptr,

@@ -195,7 +195,7 @@ void bench_adamw(const Options& options, const Team& team) {
                        .learning_rate = 1e-4};
   const Timing t = time_calls(options.seconds, [&] { adamw(args, team); });
   std::printf("adamw %.2f (%.2f) G elements/s, %.1f GB/s\n", kElements / t.best * 1e-9, kElements / t.median * 1e-9,
-              32.0 * kElements / t.best * 1e-9);
+              28.0 * kElements / t.best * 1e-9);
 }
 
 Options parse(int argc, char** argv) {

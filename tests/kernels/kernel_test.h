@@ -40,7 +40,7 @@ inline std::vector<Isa> isas_here() {
 
 constexpr double kUnit = 0x1p-24;      // half an ulp of fp32, relative
 constexpr double kUnitBf16 = 0x1p-8;   // of bf16
-constexpr double kExpError = 0x1p-22;  // exp_f32: 2 ulp, relative
+constexpr double kExpError = 0x1p-22;  // exp: 2 ulp, relative
 inline double unit(Type type) { return type == Type::F32 ? kUnit : kUnitBf16; }
 
 // n numbers in the storage of `type`; a fresh buffer is NaN.

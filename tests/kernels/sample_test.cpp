@@ -20,8 +20,14 @@ RowStats row_stats(const std::vector<float>& logits, float inv_temperature) {
   return merge_stats(stats.data(), chunks);
 }
 
+Draw draw_on(Isa isa, const std::vector<float>& logits, const DrawOptions& options, double u) {
+  const std::int64_t n = static_cast<std::int64_t>(logits.size()), chunks = vocab_chunks(n);
+  std::vector<ChunkStats> stats(static_cast<std::size_t>(chunks));
+  chunk_stats(logits.data(), 1, n, n, draw_scale(options), stats.data(), chunks, isa, Team{});
+  return draw(logits.data(), stats.data(), n, options, u, isa);
+}
 Draw draw_best(const std::vector<float>& logits, const DrawOptions& options, double u) {
-  return draw(logits.data(), static_cast<std::int64_t>(logits.size()), options, u, best_isa());
+  return draw_on(best_isa(), logits, options, u);
 }
 
 // The distribution that the options describe, in double, by sorting everything. z is the kernels' fp32 product, since
@@ -113,9 +119,9 @@ TEST(Draw, IsTheSameOnEveryInstructionSet) {
   const std::vector<float> logits = numbers.normal_floats(3001, 3);
   for (const DrawOptions& options : truncations()) {
     const double u = numbers.uniform();
-    const Draw want = draw(logits.data(), 3001, options, u, Isa::Scalar);
+    const Draw want = draw_on(Isa::Scalar, logits, options, u);
     for (const Isa isa : isas_here()) {
-      const Draw got = draw(logits.data(), 3001, options, u, isa);
+      const Draw got = draw_on(isa, logits, options, u);
       EXPECT_EQ(got.token, want.token) << name(isa);
       EXPECT_EQ(got.logprob, want.logprob) << name(isa);
     }
@@ -211,7 +217,7 @@ TEST(Draw, ReportsRowsThatAreNoDistribution) {
       for (const std::vector<float>& logits :
            {std::vector<float>{1, nan, 2}, std::vector<float>{nan, -kInf}, std::vector<float>(1500, -kInf),
             std::vector<float>{1, kInf}, std::vector<float>(1, nan)}) {
-        const Draw got = draw(logits.data(), static_cast<std::int64_t>(logits.size()), options, 0.5, isa);
+        const Draw got = draw_on(isa, logits, options, 0.5);
         EXPECT_EQ(got.token, -1);
         EXPECT_TRUE(std::isnan(got.logprob));
       }
