@@ -93,8 +93,9 @@ at::Tensor linear(const at::Tensor& x, Again again, Parameter& weight, Parameter
   if (!ops::wants_grad({x_TI}, {&weight, bias})) return y_TO;
   GRPO_CHECK(bias == nullptr || bias->trainable == weight.trainable,
              "[linear] " + bias->name + ": expected bias and weight to be trainable together, got one of them frozen");
+  const at::Tensor kept = again ? at::Tensor() : x_TI;
   ops::record("linear", {x_TI}, {y_TO},
-              [kept = again ? at::Tensor() : x_TI, again = std::move(again), &weight, bias,
+              [kept, again = std::move(again), &weight, bias,
                dx_wanted = x_TI.requires_grad()](const ops::Tensors& grads) -> ops::Tensors {
                 if (!grads[0].defined()) return {at::Tensor()};
                 const at::Tensor dy_TO = grads[0].contiguous();

@@ -10,6 +10,8 @@ namespace grpo::ops {
 // Uninitialised, contiguous, from a multiple of 64 bytes.
 at::Tensor pooled(at::IntArrayRef sizes, at::ScalarType type);
 
+// Bytes that are free in it though the system counts them as taken.
+std::int64_t free_pool_bytes();
 // Gives what is free back to the system.
 void trim_pool();
 

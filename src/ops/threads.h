@@ -6,8 +6,8 @@
 
 namespace grpo::ops {
 
-// One task per thread of LibTorch's pool; an exception of a task is rethrown to the caller. Inside a task, and in a
-// region of LibTorch's own, work runs on the calling thread.
+// One task per thread of LibTorch's pool; an exception of a task that run() calls is rethrown to the caller. Inside a
+// task, and in a region of LibTorch's own, work runs on the calling thread.
 kernels::Team team();
 kernels::Isa isa();
 

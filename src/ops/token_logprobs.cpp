@@ -1,4 +1,4 @@
-// Logits exist for `rows_per_chunk` targets and kSlab entries of the vocabulary at a time: computed, reduced to
+// Logits exist for `rows_per_chunk` targets and kHeadSlab entries of the vocabulary at a time: computed, reduced to
 // statistics, and computed again in backward, where they become their own gradient in place.
 #include <algorithm>
 #include <cmath>
@@ -11,6 +11,7 @@
 #include "kernels/softmax.h"
 #include "ops/autograd.h"
 #include "ops/checks.h"
+#include "ops/head_sizes.h"
 #include "ops/pool.h"
 #include "ops/threads.h"
 
@@ -18,8 +19,7 @@ namespace grpo::inline GRPO_ABI {
 namespace {
 
 using kernels::kVocabChunk;
-
-constexpr std::int64_t kSlab = 8 * kVocabChunk;
+using ops::kHeadSlab;
 
 // What both directions share. Letters: N targets, R rows of a chunk, S entries of a slab.
 struct Problem {
@@ -32,7 +32,7 @@ struct Problem {
   std::int64_t width() const { return hidden_TD.size(1); }
   std::int64_t vocab() const { return head->shape[0]; }
   std::int64_t max_rows() const { return std::min(rows_per_chunk, num_targets()); }
-  std::int64_t slab_stride() const { return std::min(kSlab, vocab()); }
+  std::int64_t slab_stride() const { return std::min(kHeadSlab, vocab()); }
   const std::int32_t* rows() const { return rows_N.const_data_ptr<std::int32_t>(); }
   const std::int32_t* targets() const { return targets_N.const_data_ptr<std::int32_t>(); }
 };
@@ -95,8 +95,8 @@ Forward run_forward(const Problem& p) {
     const std::int64_t rows = std::min(max_rows, num_targets - begin);
     const std::int32_t* targets = p.targets() + begin;
     gather_rows(p, begin, begin + rows, x_RD);
-    for (std::int64_t first = 0; first < p.vocab(); first += kSlab) {
-      const std::int64_t last = std::min(first + kSlab, p.vocab());
+    for (std::int64_t first = 0; first < p.vocab(); first += kHeadSlab) {
+      const std::int64_t last = std::min(first + kHeadSlab, p.vocab());
       compute_logits(p, {x_RD, rows, first, last, logits, nullptr});
       kernels::chunk_stats(logits, rows, last - first, p.slab_stride(), p.inv_temperature,
                            chunks.data() + first / kVocabChunk, num_chunks, ops::isa(), ops::team());
@@ -181,8 +181,8 @@ at::Tensor run_backward(const Problem& p, const std::vector<kernels::RowStats>& 
   for (std::int64_t begin = 0; begin < num_targets; begin += max_rows) {
     const std::int64_t rows = std::min(max_rows, num_targets - begin);
     gather_rows(p, begin, begin + rows, x_RD);
-    for (std::int64_t first = 0; first < p.vocab(); first += kSlab) {
-      const std::int64_t last = std::min(first + kSlab, p.vocab());
+    for (std::int64_t first = 0; first < p.vocab(); first += kHeadSlab) {
+      const std::int64_t last = std::min(first + kHeadSlab, p.vocab());
       const Slab slab{x_RD, rows, first, last, logits, grads_bf16};
       compute_logits(p, slab);
       kernels::softmax_grad({.logits = logits,

@@ -59,6 +59,17 @@ TEST_F(Pool, IsSeenByTheProfiler) {
   EXPECT_EQ(bytes->now, 0);
 }
 
+TEST_F(Pool, KnowsWhatIsFree) {
+  ops::trim_pool();
+  const at::Tensor low = ops::pooled({kMiB}, at::kByte);
+  at::Tensor tensor = ops::pooled({80 * kMiB}, at::kByte).fill_(1);
+  const std::int64_t before = ops::free_pool_bytes();
+  tensor = at::Tensor();
+  EXPECT_EQ(ops::free_pool_bytes(), before + 80 * kMiB);
+  ops::trim_pool();
+  EXPECT_EQ(ops::free_pool_bytes(), before);
+}
+
 TEST_F(Pool, TrimmingReturnsFreePages) {
   const at::Tensor kept = ops::pooled({kMiB}, at::kByte).fill_(7);
   ops::pooled({64 * kMiB}, at::kByte).fill_(1);
