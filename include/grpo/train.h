@@ -64,8 +64,8 @@ GRPO_API LossBatch loss_batch(const PackedBatch& batch);
 // "flops_per_token", ...}. docs/cli.md has every key.
 GRPO_API Json plan_model(const ModelConfig& model, DType dtype);
 // The same with a run's batches, tokens and bytes per phase and rank. Reads the model's configuration, the tokenizer
-// and the rows (without them lengths are assumed), and no weight.
-GRPO_API Json plan_run(const RunConfig& config, int ranks = 1);
+// and the rows (without them lengths are assumed), and no weight. Ranks are spread evenly over machines like this one.
+GRPO_API Json plan_run(const RunConfig& config, int ranks = 1, int machines = 1);
 
 // ---- optimiser ------------------------------------------------------------------------------------------------------
 
@@ -100,6 +100,8 @@ class GRPO_API Optimizer {
   // The same, one tensor at a time.
   void each_state(const std::function<void(const std::string& name, const at::Tensor& tensor)>& take) const;
   void load_state(const std::vector<NamedTensor>& state, std::int64_t steps_done);
+  // The same, one tensor at a time: each by its name, in its logical shape. Every rank gets all.
+  void load_each_state(const std::function<at::Tensor(const std::string& name)>& give, std::int64_t steps_done);
 
  private:
   struct Impl;
@@ -137,10 +139,11 @@ class GRPO_API Trainer {
 
   enum class Start { Fresh, Resume };
   // All steps up to max_steps, with evaluation, checkpoints and the run folder's files. Fresh refuses a folder that
-  // holds a run; Resume refuses a config or rows that would compute something else, but for fields and sections that
-  // `allow` names.
+  // holds a run; Resume is for a Trainer that has taken no step yet, and refuses a config or rows that would compute
+  // something else, but for fields and sections that `allow` names.
   void run(Start start = Start::Fresh, const std::vector<std::string>& allow = {});
-  // One optimiser step without touching the run folder (no files, no evaluation).
+  // One optimiser step without touching the run folder (no files, no evaluation). When it throws, the Trainer takes no
+  // more: what the step left behind is of no use.
   Metrics step();
   // Greedy or sampled evaluation of `eval:` now; keys eval_*.
   Metrics evaluate();

@@ -138,7 +138,7 @@ const Fields<GrpoSection>& grpo_fields() {
 const Fields<SftSection>& sft_fields() {
   using S = SftSection;
   static const Fields<S> rows = {
-      integer("batch_size", &S::batch_size, at_least(1), "conversations per optimiser step"),
+      integer("batch_size", &S::batch_size, between(1, 1 << 24), "conversations per optimiser step"),
       integer("max_length", &S::max_length, at_least(2), "tokens; longer conversations are an error"),
       flag("drop_long", &S::drop_long, "leave longer conversations out (they are counted)"),
       integer("micro_batch_tokens", &S::micro_batch_tokens, at_least(0), "tokens per micro-batch; 0: 8192"),

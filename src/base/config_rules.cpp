@@ -112,6 +112,13 @@ void check_sampling(const Rules& rules, const GrpoSection& grpo) {
   rules.require(grpo.num_generations >= 2, "grpo.num_generations",
                 "expected at least 2 for training (an advantage compares the answers of one prompt), got " +
                     shown(std::int64_t{grpo.num_generations}));
+  constexpr std::int64_t kMostAnswers = std::int64_t{1} << 24;
+  const std::int64_t prompts = std::int64_t{grpo.prompts_per_step} * grpo.steps_per_generation;
+  rules.require(prompts <= kMostAnswers && prompts * grpo.num_generations <= kMostAnswers, "grpo.prompts_per_step",
+                "expected at most " + shown(kMostAnswers) +
+                    " answers to a rollout (prompts_per_step x steps_per_generation x num_generations), got " +
+                    shown(std::int64_t{grpo.prompts_per_step}) + " x " +
+                    shown(std::int64_t{grpo.steps_per_generation}) + " x " + shown(std::int64_t{grpo.num_generations}));
   for (std::size_t i = 0; i < grpo.stop.size(); ++i) {
     rules.require(!grpo.stop[i].empty(), "grpo.stop." + std::to_string(i), "expected text that is not empty");
   }

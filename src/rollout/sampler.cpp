@@ -11,13 +11,10 @@
 
 #include "base/random.h"
 #include "ops/decode.h"
+#include "rollout/sampler_sizes.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
-
-constexpr std::int64_t kPrefillTokens =
-    4096;                                 // prompts prefilled in one forward hold at most this many tokens, or are one
-constexpr std::int64_t kLogitRows = 128;  // rows of logits that exist at once
 
 // A prompt in the cache with answers still to start.
 struct OpenPrompt {
@@ -48,7 +45,7 @@ class Generation {
         requests_(requests),
         options_(options),
         capacity_(check_requests()),
-        cache_(model, capacity_ * 32) {
+        cache_(model, capacity_ * kKvBlock) {
     free_ = cache_.free_blocks();
     for (const std::string& stop : options.stop) longest_stop_ = std::max(longest_stop_, stop.size());
     results_.resize(requests.size());
@@ -79,7 +76,7 @@ class Generation {
   std::int64_t prompt_blocks(std::size_t r) const { return KvCache::blocks_needed(0, prompt_length(r)); }
   // Blocks of its own that an answer can come to hold: all but the prompt's whole blocks.
   std::int64_t answer_blocks(std::size_t r) const {
-    return KvCache::blocks_needed(0, prompt_length(r) + answer_limit(r)) - prompt_length(r) / 32;
+    return KvCache::blocks_needed(0, prompt_length(r) + answer_limit(r)) - prompt_length(r) / kKvBlock;
   }
 
   // Blocks the cache gets: the budget, or less when everything fits in less.
@@ -88,7 +85,7 @@ class Generation {
                fmt::format("generate: expected max_new_tokens >= 1, got {}", options_.max_new_tokens));
     GRPO_CHECK(options_.stop.empty() || tokenizer_, "generate: stop strings need a tokenizer");
     for (const std::string& stop : options_.stop) GRPO_CHECK(!stop.empty(), "generate: a stop string is empty");
-    const std::int64_t budget = options_.cache_tokens / 32;
+    const std::int64_t budget = options_.cache_tokens / kKvBlock;
     std::int64_t all = 0;
     for (std::size_t r = 0; r < requests_.size(); ++r) {
       const std::int64_t length = prompt_length(r), context = model_.config().max_positions;
@@ -100,7 +97,7 @@ class Generation {
       GRPO_CHECK(one <= budget,
                  fmt::format("generate: prompt {} with {} new tokens needs {} cached tokens, the budget is {}; raise "
                              "cache_tokens or lower max_new_tokens",
-                             r, answer_limit(r), one * 32, options_.cache_tokens));
+                             r, answer_limit(r), one * kKvBlock, options_.cache_tokens));
       all += prompt_blocks(r) + requests_[r].num_samples * answer_blocks(r);
     }
     return std::min(all, budget);
@@ -204,8 +201,8 @@ class Generation {
   void draw(const at::Tensor& hidden, std::size_t first) {
     const SampleOptions sampling{options_.temperature, options_.top_k, options_.top_p, options_.min_p};
     const std::int64_t rows = hidden.size(0);
-    for (std::int64_t begin = 0; begin < rows; begin += kLogitRows) {
-      const std::int64_t count = std::min(kLogitRows, rows - begin);
+    for (std::int64_t begin = 0; begin < rows; begin += kSamplerLogitRows) {
+      const std::int64_t count = std::min(kSamplerLogitRows, rows - begin);
       std::vector<double> uniforms;
       for (std::int64_t i = begin; i < begin + count; ++i)
         uniforms.push_back(next_uniform(live_[first + static_cast<std::size_t>(i)]));

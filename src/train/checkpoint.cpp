@@ -31,7 +31,7 @@ std::string damaged(const std::string& path, const std::string& expected, const 
       path, expected, actual);
 }
 
-// Tensors are unpacked one at a time: together they would need their size again.
+// Here and below tensors are taken one at a time: together they would need their size again.
 void save_optimizer(const std::string& path, const Optimizer& optimizer, const CausalLM& model) {
   std::vector<SafetensorsWriter::Entry> entries;
   for (const Parameter* parameter : model.parameters())
@@ -52,17 +52,29 @@ void save_weights(const std::string& path, const CausalLM& model) {
   writer.commit();
 }
 
+// A file's tensors by name, read when they are asked for.
+class StoredTensors {
+ public:
+  explicit StoredTensors(std::string path) : path_(std::move(path)) {
+    for (StoredTensor& tensor : open_safetensors(path_)) {
+      std::string name = tensor.name;
+      tensors_.emplace(std::move(name), std::move(tensor));
+    }
+  }
+  at::Tensor read(const std::string& name) const {
+    const auto it = tensors_.find(name);
+    GRPO_CHECK(it != tensors_.end(), fmt::format("{}: tensor '{}' is missing", path_, name));
+    return decode(it->second);
+  }
+
+ private:
+  std::string path_;
+  std::unordered_map<std::string, StoredTensor> tensors_;
+};
+
 void load_weights(const std::string& path, CausalLM& model) {
-  std::unordered_map<std::string, StoredTensor> tensors;
-  for (StoredTensor& tensor : open_safetensors(path)) {
-    std::string name = tensor.name;
-    tensors.emplace(std::move(name), std::move(tensor));
-  }
-  for (Parameter* parameter : model.parameters()) {
-    const auto it = tensors.find(parameter->name);
-    GRPO_CHECK(it != tensors.end(), fmt::format("{}: tensor '{}' is missing", path, parameter->name));
-    set_values(*parameter, decode(it->second));
-  }
+  const StoredTensors stored(path);
+  for (Parameter* parameter : model.parameters()) set_values(*parameter, stored.read(parameter->name));
 }
 
 Json best_json(const BestStep& best) {
@@ -155,7 +167,8 @@ LoadedCheckpoint load_checkpoint(const std::string& folder, CausalLM& model, Opt
   }
   LoadedCheckpoint loaded{state_of(json), std::nullopt};
   load_weights(folder + "/" + kModel, model);
-  optimizer.load_state(load_safetensors(folder + "/" + kOptimizer), loaded.state.step);
+  const StoredTensors moments(folder + "/" + kOptimizer);
+  optimizer.load_each_state([&](const std::string& name) { return moments.read(name); }, loaded.state.step);
   if (reference) {
     GRPO_CHECK(fs::exists(folder + "/" + kReference),
                fmt::format("grpo.beta: {} has no reference policy, it was 0 in the run", folder));

@@ -13,7 +13,7 @@
 namespace grpo::inline GRPO_ABI {
 namespace {
 
-// How long, how often, where and with how many threads: never what is computed.
+// How long (see rate_follows_length), how often, where and with how many threads: never what is computed.
 constexpr std::array<std::string_view, 12> kMayChange = {
     "max_steps", "output_dir", "save_every",       "threads",     "log_completions",
     "eval",      "name",       "keep_checkpoints", "distributed", "max_failure_fraction",
@@ -21,6 +21,12 @@ constexpr std::array<std::string_view, 12> kMayChange = {
 
 bool may_change(std::string_view key) {
   return std::find(kMayChange.begin(), kMayChange.end(), key) != kMayChange.end();
+}
+
+// A learning rate that falls until the last step.
+bool rate_follows_length(const Json& config) {
+  const std::string& schedule = config.at("optimizer").at("schedule").as_string();
+  return schedule == "linear" || schedule == "cosine";
 }
 
 void compare(const Json& before, const Json& now, const std::string& path, std::vector<FieldDifference>& found) {
@@ -56,6 +62,8 @@ void collect_paths(const Json& tree, const std::string& above, std::vector<std::
 std::vector<FieldDifference> differences(const Json& before, const Json& now) {
   std::vector<FieldDifference> found;
   compare(before, now, "", found);
+  if (rate_follows_length(before) || rate_follows_length(now))
+    compare(before.at("max_steps"), now.at("max_steps"), "max_steps", found);
   return found;
 }
 

@@ -11,7 +11,7 @@
 #include <fstream>
 #include <string>
 
-#include "train/plan.h"
+#include "base/memory.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {

@@ -240,9 +240,14 @@ void Optimizer::load_state(const std::vector<NamedTensor>& state, std::int64_t s
     GRPO_CHECK(it != by_name.end(), fmt::format("optimizer state: tensor '{}' is missing", name));
     return *it->second;
   };
+  load_each_state(find, steps_done);
+}
+
+void Optimizer::load_each_state(const std::function<at::Tensor(const std::string& name)>& give,
+                                std::int64_t steps_done) {
   for (Impl::Slot& slot : impl_->slots) {
-    impl_->load_piece(slot, find("moment1." + slot.parameter->name), slot.moment1);
-    impl_->load_piece(slot, find("moment2." + slot.parameter->name), slot.moment2);
+    impl_->load_piece(slot, give("moment1." + slot.parameter->name), slot.moment1);
+    impl_->load_piece(slot, give("moment2." + slot.parameter->name), slot.moment2);
   }
   impl_->steps_done = steps_done;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/memory.h"
 #include "train/rollouts.h"
 
 namespace grpo::inline GRPO_ABI {
@@ -127,7 +128,7 @@ Json plan_model(const ModelConfig& model, DType dtype) {
       {"attention_flops_per_token_and_position", 4 * model.num_layers * model.num_heads * model.head_dim}};
 }
 
-Json plan_run(const RunConfig& config, int ranks) {
+Json plan_run(const RunConfig& config, int ranks, int machines) {
   const ModelConfig model = load_model_config(resolve_model_path(config.model.path));
   const Rows rows = read_rows(config, model);
   Json plan = plan_model(model, config.model.dtype);
@@ -137,7 +138,7 @@ Json plan_run(const RunConfig& config, int ranks) {
   } else {
     add_sft(plan, config, rows);
   }
-  const std::int64_t available = available_memory();
+  const std::int64_t available = available_memory((ranks + machines - 1) / machines);
   const bool recompute =
       plan_recompute(config, model, rows.lengths, ranks, available - resident_bytes(config, model, ranks).total());
   const auto bytes_if = [&](bool is_on) { return plan_bytes(config, model, rows.lengths, ranks, is_on); };

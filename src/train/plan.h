@@ -58,11 +58,8 @@ std::int64_t update_bytes(const std::vector<PhaseBytes>& phases);
 bool plan_recompute(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths, int ranks,
                     std::int64_t available);
 
-// Bytes that this process may still take: what the system counts as available, or what a control group leaves; 0 when
-// neither can be read.
-std::int64_t available_memory();
-// Throws Error when the resident part and the gradients alone do not fit in what is available.
-void check_memory(const RunConfig& config, const ModelConfig& model, int ranks = 1);
+// Throws Error when the resident part and the gradients alone do not fit in what is `available` (0: unknown).
+void check_memory(const RunConfig& config, const ModelConfig& model, int ranks, std::int64_t available);
 // With the resident part there, or taken off: throws Error when one micro-batch of the update or one answer of the
 // sampler may come to need more than what is `available`, and warns when only the worst case of a phase does.
 void check_step_memory(const RunConfig& config, const ModelConfig& model, const RowLengths& lengths, int ranks,

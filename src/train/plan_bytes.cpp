@@ -1,29 +1,36 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include "base/log.h"
+#include "ops/head_sizes.h"
+#include "rollout/sampler_sizes.h"
 #include "train/plan.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
 
-// Of the code that is planned for: rows of logits at once in sampling and in the head, vocabulary entries of the head's
-// slab, prompt tokens of one prefill, and the statistics that the head keeps of a target.
-constexpr std::int64_t kSamplerRows = 128, kHeadRows = 256, kHeadSlab = 8192, kPrefillTokens = 4096, kRowStats = 24;
-
 struct Sizes {
-  std::int64_t element, width, feed_forward, query, kv, heads, layers, vocab;
+  std::int64_t element, width, feed_forward, query, kv, heads, kv_heads, layers, vocab;
+  bool head_norms;  // of each query and key head
 };
 Sizes sizes_of(const ModelConfig& m, DType dtype) {
-  return {dtype == DType::Float32 ? 4 : 2, m.hidden_size, m.intermediate_size, m.num_heads * m.head_dim,
-          m.num_kv_heads * m.head_dim,     m.num_heads,   m.num_layers,        m.vocab_size};
+  const std::vector<WeightShape> weights = weight_shapes(m);
+  const bool head_norms = std::any_of(weights.begin(), weights.end(),
+                                      [](const WeightShape& weight) { return weight.name.ends_with("q_norm.weight"); });
+  return {.element = dtype == DType::Float32 ? 4 : 2,
+          .width = m.hidden_size,
+          .feed_forward = m.intermediate_size,
+          .query = m.num_heads * m.head_dim,
+          .kv = m.num_kv_heads * m.head_dim,
+          .heads = m.num_heads,
+          .kv_heads = m.num_kv_heads,
+          .layers = m.num_layers,
+          .vocab = m.vocab_size,
+          .head_norms = head_norms};
 }
 
 bool is_in_layer(const WeightShape& weight) { return weight.name.starts_with("model.layers."); }
-
-std::int64_t blocks_for(std::int64_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
 
 std::int64_t cache_bytes(const Sizes& s, std::int64_t blocks) {
   return blocks * kKvBlock * 2 * s.kv * s.layers * s.element;
@@ -32,18 +39,21 @@ std::int64_t cache_bytes(const Sizes& s, std::int64_t blocks) {
 // A forward without a graph, in its widest place, and the sampler's logits.
 std::int64_t forward_bytes(const Sizes& s, std::int64_t tokens) {
   const std::int64_t attention = 2 * s.width + 3 * s.query + 3 * s.kv, feed_forward = 3 * (s.width + s.feed_forward);
-  return tokens * std::max(attention, feed_forward) * s.element + kSamplerRows * s.vocab * 4;
+  return tokens * std::max(attention, feed_forward) * s.element + kSamplerLogitRows * s.vocab * 4;
 }
 
 // What a micro-batch keeps for its backward. Per layer and token: both norms' inputs, rotated queries, the attention's
-// output, gate and up; keys and values in blocks; statistics of softmax and norms in fp32.
-// Once: the final norm's input and output; per target: log-prob, entropy, statistics, row and id. Recomputed: every
-// layer's input, and the rest of one layer.
+// output, gate and up; keys and values in blocks; statistics of softmax and norms in fp32. With head norms their
+// inputs, queries and keys, and their statistics. Once: the final norm's input and output; per target: log-prob,
+// entropy, statistics, row and id. Recomputed: every layer's input, and the rest of one layer.
 std::int64_t activation_bytes(const Sizes& s, const PackedSizes& batch, bool recompute) {
-  const std::int64_t per_token = (2 * s.width + 2 * s.query + 2 * s.feed_forward) * s.element + 4 * s.heads + 8;
+  const std::int64_t head_norms = s.head_norms ? (s.query + s.kv) * s.element + 4 * (s.heads + s.kv_heads) : 0;
+  const std::int64_t per_token =
+      (2 * s.width + 2 * s.query + 2 * s.feed_forward) * s.element + 4 * s.heads + 8 + head_norms;
   const std::int64_t layer = batch.most_tokens * per_token + cache_bytes(s, batch.most_blocks) / s.layers;
   const std::int64_t row = batch.most_tokens * s.width * s.element;
-  return (recompute ? s.layers * row + layer : s.layers * layer) + 2 * row + batch.most_targets * (8 + kRowStats + 8);
+  return (recompute ? s.layers * row + layer : s.layers * layer) + 2 * row +
+         batch.most_targets * (8 + ops::kTargetStatsBytes + 8);
 }
 
 // Weight gradients. They come as the backward of a micro-batch gives the activations of its layers back, so those of
@@ -73,8 +83,8 @@ std::int64_t weight_gradient_bytes(const RunConfig& config, const ModelConfig& m
 
 // Gradients in flight where they are most: at the head (logits of a slab, d hidden in fp32) or in the last layer.
 std::int64_t backward_bytes(const Sizes& s, const PackedSizes& batch) {
-  const std::int64_t rows = std::min(kHeadRows, batch.most_targets);
-  const std::int64_t head = rows * (std::min(kHeadSlab, s.vocab) * 4 + s.width * (s.element + 4)) +
+  const std::int64_t rows = std::min(TokenLogprobsOptions{}.rows_per_chunk, batch.most_targets);
+  const std::int64_t head = rows * (std::min(ops::kHeadSlab, s.vocab) * 4 + s.width * (s.element + 4)) +
                             batch.most_tokens * s.width * (s.element + 4);
   return std::max(head, batch.most_tokens * 3 * (s.width + s.feed_forward) * s.element);
 }
@@ -83,8 +93,9 @@ std::int64_t backward_bytes(const Sizes& s, const PackedSizes& batch) {
 std::int64_t rollout_blocks(const GrpoSection& grpo, const std::vector<std::int64_t>& prompts) {
   std::int64_t all = 0;
   for (const std::int64_t prompt : prompts)
-    all += blocks_for(prompt) +
-           grpo.num_generations * (blocks_for(prompt + grpo.loss.max_completion_length) - prompt / kKvBlock);
+    all += KvCache::blocks_needed(0, prompt) +
+           grpo.num_generations *
+               (KvCache::blocks_needed(0, prompt + grpo.loss.max_completion_length) - prompt / kKvBlock);
   return std::min(all, (grpo.cache_tokens > 0 ? grpo.cache_tokens : SamplerOptions{}.cache_tokens) / kKvBlock);
 }
 
@@ -116,13 +127,14 @@ std::vector<PhaseBytes> grpo_phases(const RunConfig& config, const ModelConfig& 
   const Sizes s = sizes_of(model, config.model.dtype);
   const RowOrder order(lengths.size(), config.seed, config.data.shuffle);
   std::vector<std::int64_t> prompts;
-  for (int p = 0; p < grpo.prompts_per_step * grpo.steps_per_generation; ++p)
-    prompts.push_back(lengths[order.row_at(static_cast<std::uint64_t>(p))]);
+  const int num_prompts = grpo.prompts_per_step * grpo.steps_per_generation;
+  prompts.reserve(static_cast<std::size_t>(num_prompts));
+  for (int p = 0; p < num_prompts; ++p) prompts.push_back(lengths[order.row_at(static_cast<std::uint64_t>(p))]);
   const std::int64_t longest = *std::max_element(prompts.begin(), prompts.end());
   const std::int64_t length = grpo.loss.max_completion_length;
   const std::int64_t num_answers = static_cast<std::int64_t>(prompts.size()) * grpo.num_generations;
   const std::int64_t targets = num_answers / grpo.steps_per_generation * length;  // of a step
-  const bool off_policy = grpo.steps_per_generation * grpo.num_iterations > 1;
+  const bool off_policy = grpo.steps_per_generation > 1 || grpo.num_iterations > 1;
   // An answer's ids, log-probs and text; per target of a step: row, id, mask, log-probs and advantage.
   const std::int64_t answers = num_answers * length * 12;
   const std::int64_t per_target = 4 + 4 + 1 + 8 + 8 + (off_policy ? 8 : 0) + (grpo.loss.beta > 0 ? 8 : 0);
@@ -170,18 +182,13 @@ std::vector<LeastBytes> least_bytes(const RunConfig& config, const ModelConfig& 
   const std::int64_t length = grpo.loss.max_completion_length;
   const std::string answer = fmt::format("grpo.max_completion_length (now {})", length);
   return {{fmt::format("one answer of the sampler ({} tokens)", longest[0] + length),
-           cache_bytes(s, blocks_for(longest[0]) + blocks_for(longest[0] + length) - longest[0] / kKvBlock) +
+           cache_bytes(s, KvCache::blocks_needed(0, longest[0]) + KvCache::blocks_needed(0, longest[0] + length) -
+                              longest[0] / kKvBlock) +
                forward_bytes(s, longest[0]),
            answer},
           update(largest(step_sizes(config, longest, grpo.minibatch_split)),
                  fmt::format("grpo.micro_batch_tokens (now {}) or {}", micro_batch_tokens(grpo.micro_batch_tokens),
                              answer))};
-}
-
-std::int64_t number_in(const std::string& path) {
-  std::ifstream file(path);
-  std::int64_t value = 0;
-  return file >> value ? value : -1;  // "max" is no number
 }
 
 }  // namespace
@@ -229,7 +236,10 @@ std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& m
     phases.push_back(
         {"evaluation", {{"cache", cache_bytes(s, budget / kKvBlock)}, {"forward", forward_bytes(s, kPrefillTokens)}}});
   }
-  phases.push_back({"checkpoint", {{"copies", 8 * num_parameters(model)}}});  // both moments in logical shapes
+  std::int64_t largest = 0;  // is written and read one tensor at a time, in logical and in packed order
+  for (const WeightShape& weight : weight_shapes(model))
+    largest = std::max(largest, parameter_elements(weight.shape, config.model.dtype));
+  phases.push_back({"checkpoint", {{"copies", 8 * largest}}});
   const PhaseBytes resident = resident_bytes(config, model, ranks);
   for (PhaseBytes& phase : phases)
     phase.parts.insert(phase.parts.begin(), resident.parts.begin(), resident.parts.end());
@@ -264,29 +274,9 @@ bool plan_recompute(const RunConfig& config, const ModelConfig& model, const Row
          (micro_batch(false) > available && micro_batch(true) <= available);
 }
 
-std::int64_t available_memory() {
-  std::int64_t available = 0;
-  std::ifstream meminfo("/proc/meminfo");
-  for (std::string name; meminfo >> name;) {
-    std::int64_t kib = 0;
-    if (name == "MemAvailable:" && meminfo >> kib) available = kib * 1024;
-    meminfo.ignore(256, '\n');
-  }
-  const std::int64_t limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
-  if (limit < 0 || used < 0) return available;
-  std::int64_t cached = 0;  // pages of files, which make room
-  std::ifstream stat("/sys/fs/cgroup/memory.stat");
-  std::int64_t bytes = 0;
-  for (std::string name; stat >> name >> bytes;)
-    if (name == "active_file" || name == "inactive_file") cached += bytes;
-  const std::int64_t left = std::max<std::int64_t>(0, limit - used + cached);
-  return available > 0 ? std::min(available, left) : left;
-}
-
-void check_memory(const RunConfig& config, const ModelConfig& model, int ranks) {
+void check_memory(const RunConfig& config, const ModelConfig& model, int ranks, std::int64_t available) {
   PhaseBytes least = resident_bytes(config, model, ranks);
   least.parts.emplace_back("gradients", weight_gradient_bytes(config, model, ranks));
-  const std::int64_t available = available_memory();
   if (available <= 0 || least.total() <= available) return;
   std::string parts;
   for (const auto& [name, bytes] : least.parts)

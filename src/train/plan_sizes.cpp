@@ -4,11 +4,6 @@
 #include "train/plan.h"
 
 namespace grpo::inline GRPO_ABI {
-namespace {
-
-std::int64_t blocks_for(std::int64_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
-
-}  // namespace
 
 PackedSizes packed_sizes(const std::vector<AnswerSize>& answers, std::int64_t max_tokens) {
   PackedSizes sizes;
@@ -29,12 +24,12 @@ PackedSizes packed_sizes(const std::vector<AnswerSize>& answers, std::int64_t ma
     if (last && tokens + one.answer - 1 + (is_shared ? 0 : one.prompt) > max_tokens) close();
     if (!last || last->group != one.group) {
       tokens += one.prompt;
-      blocks += blocks_for(one.prompt);
+      blocks += KvCache::blocks_needed(0, one.prompt);
       ++sizes.prompts;
     }
     tokens += one.answer - 1;  // an answer's last token needs no row
     targets += one.answer;
-    blocks += blocks_for(one.prompt + one.answer - 1) - one.prompt / kKvBlock;
+    blocks += KvCache::blocks_needed(0, one.prompt + one.answer - 1) - one.prompt / kKvBlock;
     last = &one;
   }
   close();
@@ -56,6 +51,7 @@ std::vector<PackedSizes> step_sizes(const RunConfig& config, const RowLengths& l
   std::vector<std::vector<AnswerSize>> parts(static_cast<std::size_t>(grpo.steps_per_generation));
   for (std::size_t i = 0; i < answers.size(); ++i) parts[part_of[i]].push_back(answers[i]);
   std::vector<PackedSizes> sizes;
+  sizes.reserve(parts.size());
   for (const std::vector<AnswerSize>& part : parts)
     sizes.push_back(packed_sizes(part, micro_batch_tokens(grpo.micro_batch_tokens)));
   return sizes;
@@ -64,6 +60,7 @@ std::vector<PackedSizes> step_sizes(const RunConfig& config, const RowLengths& l
 PackedSizes sft_step_sizes(const RunConfig& config, const RowLengths& lengths) {
   const RowOrder order(lengths.size(), config.seed, config.data.shuffle);
   std::vector<AnswerSize> rows;
+  rows.reserve(static_cast<std::size_t>(config.sft.batch_size));
   for (int i = 0; i < config.sft.batch_size; ++i)  // a conversation: all of its tokens are rows, most of them targets
     rows.push_back({static_cast<std::size_t>(i), 0, lengths[order.row_at(static_cast<std::uint64_t>(i))] + 1});
   return packed_sizes(rows, micro_batch_tokens(config.sft.micro_batch_tokens));

@@ -3,17 +3,20 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/memory.h"
+#include "ops/pool.h"
 #include "train/plan.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
 
-// A rank's share of what is free, less the moments, whose pages the first update touches; 0: unknown.
+// A rank's share of what is free, with what loading left in the pool, less the moments, whose pages the first update
+// touches; 0: unknown.
 std::int64_t memory_for_a_step(const StageContext& context) {
-  const std::int64_t share = available_memory() / context.communicator.local_size();
+  const std::int64_t share = available_memory(context.communicator.local_size());
   const std::int64_t moments =
       resident_bytes(context.config, context.policy.config(), context.communicator.size()).part("moments");
-  return share > 0 ? std::max<std::int64_t>(share - moments, 1) : 0;
+  return share > 0 ? std::max<std::int64_t>(share + ops::free_pool_bytes() - moments, 1) : 0;
 }
 
 }  // namespace

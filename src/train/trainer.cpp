@@ -11,6 +11,7 @@
 #include "base/config_rules.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "dist/launcher.h"
 #include "metrics/console.h"
 #include "metrics/trace.h"
@@ -32,9 +33,9 @@ std::atomic<bool> stop_requested{false};
 // Every rank has the same config and the same rows.
 void check_same_run(const RunConfig& config, Communicator& communicator) {
   if (communicator.size() == 1) return;
-  const std::vector<std::pair<std::string, std::string>> parts = {
-      {"configs", checksum_hex(to_yaml(config_to_tree(config)))},
-      {"rows in data.train", checksum_of_file(config.data.train)}};
+  std::vector<std::pair<std::string, std::string>> parts = {{"configs", checksum_hex(to_yaml(config_to_tree(config)))}};
+  const Json data = data_checksums(config);
+  for (const auto& [field, checksum] : data.as_object()) parts.emplace_back("rows in " + field, checksum.as_string());
   for (const auto& [what, mine] : parts) {
     const std::vector<std::string> all = communicator.all_gather(mine);
     for (std::size_t rank = 0; rank < all.size(); ++rank)
@@ -61,7 +62,8 @@ RunConfig checked(RunConfig config, Communicator& communicator) {
   check_rules(config, Command::Train, nullptr, RewardsFrom::FileOrCode);
   GRPO_CHECK(config.device != "cuda", "device: this version trains on the CPU only; expected auto or cpu, got cuda");
   set_threads(communicator.size() == 1 ? config.threads : threads_of_rank(communicator, config.threads));
-  check_memory(config, load_model_config(resolve_model_path(config.model.path)), communicator.size());
+  check_memory(config, load_model_config(resolve_model_path(config.model.path)), communicator.size(),
+               available_memory(communicator.local_size()));
   communicator.set_deadline(config.distributed.timeout_s);
   check_same_run(config, communicator);
   return config;
@@ -111,9 +113,15 @@ struct Trainer::Impl {
 
   Metrics step() {
     stage();  // its complaints are not about a step
+    GRPO_CHECK(course != Course::Failed,
+               "step: the one before failed half-way; make a new Trainer, and run(Start::Resume) "
+               "goes on from its last checkpoint");
+    course = Course::Failed;  // until the step is whole
     const std::int64_t step_index = optimizer.steps_done();
     try {
-      return step(step_index);
+      Metrics metrics = step(step_index);
+      course = Course::Stepping;
+      return metrics;
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::Guard) throw;
       throw Error(fmt::format("step {}: {}", step_index + 1, error.what()), ErrorKind::Guard);
@@ -275,6 +283,8 @@ struct Trainer::Impl {
   }
 
   void run(Start start, const std::vector<std::string>& allow) {
+    GRPO_CHECK(start != Start::Resume || course == Course::Unstarted,
+               "run: this Trainer has taken steps already; make a new one for Start::Resume");
     stage();  // bad data is an error before the folder exists
     if (!config.eval.data.empty()) load_evaluation();
     check_best_metric();
@@ -345,6 +355,7 @@ struct Trainer::Impl {
   RewardSet rewards;
   Optimizer optimizer;
   Phases phases;
+  enum class Course { Unstarted, Stepping, Failed } course = Course::Unstarted;
   std::unique_ptr<Stage> stage_;
   std::optional<RunFolder> folder;
   std::optional<Journal> journal;

@@ -280,6 +280,12 @@ TEST_F(Config, RulesAcrossFields) {
       {"grpo: {min_p: 0.1}", "grpo.min_p: expected 0: truncated sampling is not replayed"},
       {"grpo: {temperature: 0}", "grpo.temperature: expected a number above 0"},
       {"grpo: {num_generations: 1}", "grpo.num_generations: expected at least 2"},
+      {"grpo: {prompts_per_step: 100000, steps_per_generation: 30000}",
+       "grpo.prompts_per_step: expected at most 16777216 answers to a rollout (prompts_per_step x steps_per_generation "
+       "x "
+       "num_generations), got 100000 x 30000 x 8"},
+      {"grpo: {prompts_per_step: 2000000000, steps_per_generation: 2000000000, num_generations: 2000000000}",
+       "expected at most 16777216 answers to a rollout"},
       {"grpo: {stop: [\"\"]}", "grpo.stop.0: expected text that is not empty"},
       {"grpo: {beta: 0, ref_sync_steps: 10}", "grpo.ref_sync_steps: has no effect unless grpo.beta is above 0"},
       {"grpo: {ref_mixup_alpha: 0.6}", "grpo.ref_mixup_alpha: has no effect unless grpo.ref_sync_steps is above 0"},

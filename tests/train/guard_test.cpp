@@ -71,6 +71,16 @@ TEST_F(Guard, ANonFiniteGradientNamesItsTensorAndChangesNothing) {
     EXPECT_TRUE(bit_equal(get_values(saved.parameter(parameter->name)), get_values(*parameter))) << parameter->name;
 }
 
+TEST_F(Guard, AFailedStepIsTheLast) {
+  const TinyRun tiny;
+  Trainer trainer = tiny_trainer(tiny.grpo(3));
+  trainer.step();
+  spoil_weight(trainer.model(), "model.layers.1.mlp.up_proj.weight");
+  error_of([&] { trainer.step(); }, ErrorKind::Guard);
+  for (const std::string& error : {error_of([&] { trainer.step(); }), error_of([&] { trainer.run(); })})
+    expect_contains(error, {"the one before failed half-way", "make a new Trainer"});
+}
+
 // Fails on the answers it is told to: on the first `num_bad` of its calls from call `from` on.
 class Failing final : public MixedIds {
  public:

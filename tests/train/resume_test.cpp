@@ -10,8 +10,10 @@
 #include <limits>
 #include <set>
 
+#include "support/tensor_bytes.h"
 #include "support/tensors.h"
 #include "support/tiny_run.h"
+#include "train/checkpoint.h"
 
 namespace grpo::testing {
 namespace {
@@ -190,6 +192,27 @@ TEST_F(Resume, RefusesAnotherConfigByField) {
   EXPECT_EQ(read_file(tiny.path("run/config.resolved.yaml")), before);
 }
 
+// A rate that falls until the last step depends on where that is.
+TEST_F(Resume, RefusesAnotherLengthWhereTheRateFollowsIt) {
+  const TinyRun tiny;
+  RunConfig config = tiny.grpo(2);
+  config.optimizer.schedule = Schedule::Linear;
+  run(config);
+  config.max_steps = 3;
+  EXPECT_NE(resume_error(config).find("max_steps: 2 in the run, 3 now"), std::string::npos);
+  resume_with(config, {"max_steps"});
+  EXPECT_EQ(read_jsonl(tiny.path("run/metrics.jsonl")).size(), 3u);
+}
+
+// What it has trained would be mixed with what the checkpoint holds.
+TEST_F(Resume, IsForATrainerThatHasTakenNoStep) {
+  const TinyRun tiny;
+  Trainer trainer = tiny_trainer(tiny.grpo(2));
+  trainer.run();
+  EXPECT_NE(error_of([&] { trainer.run(Trainer::Start::Resume); }).find("make a new one for Start::Resume"),
+            std::string::npos);
+}
+
 TEST_F(Resume, TakesChangesThatAreAllowedByName) {
   const TinyRun tiny;
   RunConfig config = tiny.grpo(2);
@@ -237,6 +260,28 @@ TEST_F(Resume, RefusesRowsThatHaveChanged) {
   fs::copy(tiny.path("held-out.jsonl"), tiny.path("other.jsonl"));
   config.eval.data = tiny.path("other.jsonl");  // another file is another evaluation, which is free
   run(config, Trainer::Start::Resume);
+}
+
+// The plan's part `copies`: a checkpoint is read one tensor at a time.
+TEST_F(Resume, TakesLittleMemoryBesideTheRun) {
+  const TinyRun tiny;
+  RunConfig config = tiny.grpo(1);
+  ModelConfig model = tiny_model_config();
+  model.hidden_size = 256;
+  model.num_layers = 4;
+  const Tokenizer tokenizer = tiny_tokenizer();
+  CausalLM::init(model, 1, {}).save(tiny.path("wide"), &tokenizer, DType::Float32);
+  config.model.path = tiny.path("wide");
+  run(config);
+  CausalLM policy = CausalLM::load(config.model.path, {.trainable = true});
+  Optimizer optimizer(policy.parameters(), config.optimizer, 1);
+  std::int64_t largest = 0;
+  for (const Parameter* parameter : policy.parameters()) largest = std::max(largest, parameter->elements());
+  const auto bytes = std::make_shared<TensorBytes>();
+  const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, bytes);
+  load_checkpoint(tiny.path("run/checkpoints/step-1"), policy, optimizer, nullptr);
+  EXPECT_LE(bytes->peak, 8 * largest + 4096);
+  EXPECT_GT(4 * num_parameters(model), 2 * bytes->peak) << "the model is large enough to tell";
 }
 
 TEST_F(Resume, RefusesADamagedCheckpoint) {
@@ -327,6 +372,7 @@ TEST_F(Resume, GoesOnInsideARollout) {
 TEST_F(Resume, ARolloutInFlightMustFitTheRun) {
   const TinyRun tiny;
   RunConfig config = with_long_rollouts(tiny.grpo(2));
+  config.optimizer.schedule = Schedule::Constant;  // a rate that the length does not matter to
   run(config);
   config.max_steps = 4;
   config.grpo.num_iterations = 1;
