@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::size_t kAlignment = 64, kSmallPage = 4096, kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kLeastBytes = std::size_t{1} << 16;  // less is left to the C library
-constexpr std::size_t kGrowth = std::size_t{64} << 20;
+constexpr std::size_t kGrowth = std::size_t{64} << 20;     // bytes made writable at a time, at least
 
 bool address_space_is_limited() {
   rlimit limit{};
