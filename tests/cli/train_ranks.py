@@ -101,6 +101,23 @@ def errors():
     check(code == 2 and "damaged" in output, f"a damaged checkpoint: exit {code}: {output[-300:]}")
 
 
+def other_rows():
+    """A file that each rank finds under the same name, but with other rows: in its own folder."""
+    part = [GRPO, "train", f"{TINY}/run.yaml", f"output_dir={TINY}/other-rows", "threads=1"]
+    for field in ("data.train", "eval.data"):
+        sides = []
+        for rank in range(2):
+            os.makedirs(f"{TINY}/side-{rank}", exist_ok=True)
+            with open(f"{TINY}/train.jsonl") as source, open(f"{TINY}/side-{rank}/rows.jsonl", "w") as copy:
+                copy.writelines(source.readlines()[rank:])
+            sides += [*([":"] if rank > 0 else []), "-n", "1", "-wdir", f"{TINY}/side-{rank}", *part, f"{field}=/proc/self/cwd/rows.jsonl"]
+        done = subprocess.run(["mpirun", "--oversubscribe", "--bind-to", "none", *sides], cwd=TINY, env=ENVIRONMENT, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=120)
+        check(done.returncode == 2 and f"ranks 0 and 1 have different rows in {field}" in done.stdout,
+              f"other rows in {field}: exit {done.returncode}: {done.stdout[-300:]}")
+    check(not os.path.exists(f"{TINY}/other-rows"), "nothing is written before that")
+
+
 def pids_of(job):
     found = subprocess.run(["pgrep", "-f", "-s", str(os.getsid(job.pid)), f"^{re.escape(GRPO)} train"], capture_output=True, text=True)
     return [int(pid) for pid in found.stdout.split()]
@@ -169,7 +186,7 @@ def main():
     if reason:
         print(f"skipped: {reason}")
         return tally.finish()
-    for part in (same_run, same_bits_again, resume_on_other_ranks, errors, a_rank_dies, a_rank_hangs, is_interrupted):
+    for part in (same_run, same_bits_again, resume_on_other_ranks, errors, other_rows, a_rank_dies, a_rank_hangs, is_interrupted):
         part()
     return tally.finish()
 
