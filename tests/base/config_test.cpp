@@ -281,9 +281,8 @@ TEST_F(Config, RulesAcrossFields) {
       {"grpo: {temperature: 0}", "grpo.temperature: expected a number above 0"},
       {"grpo: {num_generations: 1}", "grpo.num_generations: expected at least 2"},
       {"grpo: {prompts_per_step: 100000, steps_per_generation: 30000}",
-       "grpo.prompts_per_step: expected at most 16777216 answers to a rollout (prompts_per_step x steps_per_generation "
-       "x "
-       "num_generations), got 100000 x 30000 x 8"},
+       "grpo.prompts_per_step: expected at most 16777216 answers to a rollout "
+       "(prompts_per_step x steps_per_generation x num_generations), got 100000 x 30000 x 8"},
       {"grpo: {prompts_per_step: 2000000000, steps_per_generation: 2000000000, num_generations: 2000000000}",
        "expected at most 16777216 answers to a rollout"},
       {"grpo: {stop: [\"\"]}", "grpo.stop.0: expected text that is not empty"},
