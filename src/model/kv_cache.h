@@ -37,4 +37,10 @@ struct KvCache::Impl {
 
 AttentionHeads attention_heads(const ModelConfig& config);
 
+// Blocks that a sequence of `length` positions holds of its own when its first `prefix` ones are another's: all but the
+// prefix's whole blocks.
+inline std::int64_t own_blocks(std::int64_t prefix, std::int64_t length) {
+  return KvCache::blocks_needed(0, length) - prefix / kKvBlock;
+}
+
 }  // namespace grpo::inline GRPO_ABI

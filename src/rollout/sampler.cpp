@@ -10,6 +10,7 @@
 #include <grpo/rollout.h>
 
 #include "base/random.h"
+#include "model/kv_cache.h"
 #include "ops/decode.h"
 #include "rollout/sampler_sizes.h"
 
@@ -74,9 +75,9 @@ class Generation {
     return std::min(options_.max_new_tokens, model_.config().max_positions - prompt_length(r));
   }
   std::int64_t prompt_blocks(std::size_t r) const { return KvCache::blocks_needed(0, prompt_length(r)); }
-  // Blocks of its own that an answer can come to hold: all but the prompt's whole blocks.
+  // Blocks of its own that an answer can come to hold.
   std::int64_t answer_blocks(std::size_t r) const {
-    return KvCache::blocks_needed(0, prompt_length(r) + answer_limit(r)) - prompt_length(r) / kKvBlock;
+    return own_blocks(prompt_length(r), prompt_length(r) + answer_limit(r));
   }
 
   // Blocks the cache gets: the budget, or less when everything fits in less.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "model/kv_cache.h"
 #include "ops/head_sizes.h"
 #include "rollout/sampler_sizes.h"
 #include "train/plan.h"
@@ -89,14 +90,18 @@ std::int64_t backward_bytes(const Sizes& s, const PackedSizes& batch) {
   return std::max(head, batch.most_tokens * 3 * (s.width + s.feed_forward) * s.element);
 }
 
+// Blocks of the sampler's token budget.
+std::int64_t budget_blocks(const GrpoSection& grpo) {
+  return (grpo.cache_tokens > 0 ? grpo.cache_tokens : SamplerOptions{}.cache_tokens) / kKvBlock;
+}
+
 // Blocks that the sampler's cache gets for the first rollout: its budget, or less when everything fits in less.
 std::int64_t rollout_blocks(const GrpoSection& grpo, const std::vector<std::int64_t>& prompts) {
   std::int64_t all = 0;
   for (const std::int64_t prompt : prompts)
     all += KvCache::blocks_needed(0, prompt) +
-           grpo.num_generations *
-               (KvCache::blocks_needed(0, prompt + grpo.loss.max_completion_length) - prompt / kKvBlock);
-  return std::min(all, (grpo.cache_tokens > 0 ? grpo.cache_tokens : SamplerOptions{}.cache_tokens) / kKvBlock);
+           grpo.num_generations * own_blocks(prompt, prompt + grpo.loss.max_completion_length);
+  return std::min(all, budget_blocks(grpo));
 }
 
 PackedSizes largest(const std::vector<PackedSizes>& steps) {
@@ -182,8 +187,7 @@ std::vector<LeastBytes> least_bytes(const RunConfig& config, const ModelConfig& 
   const std::int64_t length = grpo.loss.max_completion_length;
   const std::string answer = fmt::format("grpo.max_completion_length (now {})", length);
   return {{fmt::format("one answer of the sampler ({} tokens)", longest[0] + length),
-           cache_bytes(s, KvCache::blocks_needed(0, longest[0]) + KvCache::blocks_needed(0, longest[0] + length) -
-                              longest[0] / kKvBlock) +
+           cache_bytes(s, KvCache::blocks_needed(0, longest[0]) + own_blocks(longest[0], longest[0] + length)) +
                forward_bytes(s, longest[0]),
            answer},
           update(largest(step_sizes(config, longest, grpo.minibatch_split)),
@@ -232,9 +236,9 @@ std::vector<PhaseBytes> plan_bytes(const RunConfig& config, const ModelConfig& m
     phases = {update_phase(config, model, ranks, batch, recompute)};
   }
   if (!config.eval.data.empty()) {  // its cache is bounded by the same budget
-    const std::int64_t budget = config.grpo.cache_tokens > 0 ? config.grpo.cache_tokens : SamplerOptions{}.cache_tokens;
     phases.push_back(
-        {"evaluation", {{"cache", cache_bytes(s, budget / kKvBlock)}, {"forward", forward_bytes(s, kPrefillTokens)}}});
+        {"evaluation",
+         {{"cache", cache_bytes(s, budget_blocks(config.grpo))}, {"forward", forward_bytes(s, kPrefillTokens)}}});
   }
   std::int64_t largest = 0;  // is written and read one tensor at a time, in logical and in packed order
   for (const WeightShape& weight : weight_shapes(model))

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "model/kv_cache.h"
 #include "train/minibatches.h"
 #include "train/plan.h"
 
@@ -29,7 +30,7 @@ PackedSizes packed_sizes(const std::vector<AnswerSize>& answers, std::int64_t ma
     }
     tokens += one.answer - 1;  // an answer's last token needs no row
     targets += one.answer;
-    blocks += KvCache::blocks_needed(0, one.prompt + one.answer - 1) - one.prompt / kKvBlock;
+    blocks += own_blocks(one.prompt, one.prompt + one.answer - 1);
     last = &one;
   }
   close();
