@@ -7,6 +7,7 @@
 
 #include "base/error_text.h"
 #include "base/files.h"
+#include "support/scratch_folder.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -15,13 +16,6 @@ namespace fs = std::filesystem;
 
 class Config : public testing::Test {
  protected:
-  Config() {
-    std::string pattern = testing::TempDir() + "grpo-config-XXXXXX";
-    folder_ = ::mkdtemp(pattern.data());
-    file_ = folder_ + "/r.yaml";
-  }
-  ~Config() override { fs::remove_all(folder_); }
-
   RunConfig load(const std::string& text, const std::vector<std::string>& overrides = {},
                  Command command = Command::Train) {
     write_file_atomic(file_, text);
@@ -35,7 +29,8 @@ class Config : public testing::Test {
     return message;
   }
 
-  std::string folder_, file_;
+  ScratchFolder scratch_;
+  const std::string folder_ = scratch_.path(), file_ = scratch_ / "r.yaml";
 };
 
 const std::string kMinimal = "model: {path: m}\ndata: {train: d.jsonl}\nrewards: [{name: accuracy}]\n";

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "base/error_text.h"
+#include "support/scratch_folder.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -16,18 +17,12 @@ namespace fs = std::filesystem;
 
 class Files : public testing::Test {
  protected:
-  Files() {
-    std::string pattern = testing::TempDir() + "grpo-files-XXXXXX";
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  ~Files() override { fs::remove_all(folder_); }
-
-  std::string at(const std::string& name) const { return folder_ + "/" + name; }
+  std::string at(const std::string& name) const { return folder_ / name; }
   std::size_t num_entries() const {
-    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()));
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_.path()), fs::directory_iterator()));
   }
 
-  std::string folder_;
+  ScratchFolder folder_;
 };
 
 TEST_F(Files, WritesAndReadsAnyBytes) {
@@ -86,10 +81,10 @@ TEST_F(Files, ANewFileGetsTheModeOfAnyOther) {
 TEST_F(Files, ErrorsNamePathAndReason) {
   EXPECT_EQ(error_text([&] { read_file(at("none")); }),
             "cannot read \"" + at("none") + "\": No such file or directory");
-  EXPECT_EQ(error_text([&] { read_file(folder_); }), "cannot read \"" + folder_ + "\": Is a directory");
+  EXPECT_EQ(error_text([&] { read_file(folder_.path()); }), "cannot read \"" + folder_.path() + "\": Is a directory");
   EXPECT_EQ(error_text([&] { InputFile(at("none")); }),
             "cannot read \"" + at("none") + "\": No such file or directory");
-  EXPECT_EQ(error_text([&] { InputFile{folder_}; }), "cannot read \"" + folder_ + "\": Is a directory");
+  EXPECT_EQ(error_text([&] { InputFile{folder_.path()}; }), "cannot read \"" + folder_.path() + "\": Is a directory");
   EXPECT_NE(error_text([&] { write_file_atomic(at("no/such/f"), ""); }).find("No such file"), std::string::npos);
   EXPECT_NE(error_text([&] { AppendFile(at("no/such/f")); }).find("No such file"), std::string::npos);
 }

@@ -1,19 +1,17 @@
 #include "base/jsonl.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
-
-#include <filesystem>
 
 #include "base/error_text.h"
 #include "base/files.h"
+#include "support/scratch_folder.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
 
 struct Lines : testing::Test {
-  std::string path = testing::TempDir() + "grpo-jsonl-" + std::to_string(::getpid());
-  ~Lines() override { std::filesystem::remove(path); }
+  ScratchFolder folder;
+  std::string path = folder / "rows.jsonl";
 
   std::string read(const std::string& text, int at_most = 100) {
     write_file_atomic(path, text);

@@ -1,12 +1,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdio>
 
 #include <grpo/json.h>
 
 #include "base/error_text.h"
 #include "base/files.h"
+#include "support/scratch_folder.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -128,13 +128,11 @@ TEST(Yaml, EveryPrefixAndEveryFlippedByteIsHandled) {
 }
 
 TEST(Yaml, LoadTreeGoesByExtension) {
-  const std::string folder = testing::TempDir();
-  write_file_atomic(folder + "/t.json", "// comment\n{\"a\": 1}");
-  write_file_atomic(folder + "/t.yaml", "a: 1 # comment");
-  EXPECT_EQ(load_tree(folder + "/t.json"), load_tree(folder + "/t.yaml"));
-  EXPECT_NE(error_text([&] { load_tree(folder + "/none.yaml"); }).find("No such file"), std::string::npos);
-  std::remove((folder + "/t.json").c_str());
-  std::remove((folder + "/t.yaml").c_str());
+  const ScratchFolder folder;
+  write_file_atomic(folder / "t.json", "// comment\n{\"a\": 1}");
+  write_file_atomic(folder / "t.yaml", "a: 1 # comment");
+  EXPECT_EQ(load_tree(folder / "t.json"), load_tree(folder / "t.yaml"));
+  EXPECT_NE(error_text([&] { load_tree(folder / "none.yaml"); }).find("No such file"), std::string::npos);
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <cstdio>
 #include <fstream>
 #include <stdexcept>
 #include <thread>
@@ -12,6 +11,7 @@
 
 #include "base/files.h"
 #include "metrics/trace.h"
+#include "support/scratch_folder.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -125,8 +125,8 @@ std::vector<Json> events_of(const std::string& path) {
 }
 
 TEST(TraceFile, AnArrayOfCompleteEventsThatALaterRunContinues) {
-  const std::string path = ::testing::TempDir() + "/trace.json";
-  std::remove(path.c_str());
+  const ScratchFolder folder;
+  const std::string path = folder / "trace.json";
   const auto run = [&path] {
     Phases phases;
     TraceFile trace(path, 3);
@@ -158,8 +158,7 @@ TEST(TraceFile, AnArrayOfCompleteEventsThatALaterRunContinues) {
   events = events_of(path);
   ASSERT_EQ(events.size(), 5u);
   EXPECT_GT(events[3].at("ts").as_double(), end(outer));
-  EXPECT_THROW(TraceFile(::testing::TempDir() + "/nowhere/trace.json", 0), Error);
-  std::remove(path.c_str());
+  EXPECT_THROW(TraceFile(folder / "nowhere/trace.json", 0), Error);
 }
 
 }  // namespace

@@ -7,17 +7,13 @@
 #include <fstream>
 #include <sstream>
 
+#include "support/scratch_folder.h"
+
 namespace grpo::inline GRPO_ABI {
 namespace {
 
 class Report : public ::testing::Test {
  protected:
-  Report()
-      : root_(::testing::TempDir() + "/report-" + ::testing::UnitTest::GetInstance()->current_test_info()->name()) {
-    std::filesystem::remove_all(root_);
-  }
-  ~Report() override { std::filesystem::remove_all(root_); }
-
   std::string write(const std::string& run, const std::string& file, const std::string& text) const {
     std::filesystem::create_directories(root_ + "/" + run);
     std::ofstream(root_ + "/" + run + "/" + file) << text;
@@ -38,7 +34,8 @@ class Report : public ::testing::Test {
     return "no error";
   }
 
-  std::string root_;
+  ScratchFolder folder_;
+  const std::string root_ = folder_.path();
 };
 
 std::string between(const std::string& text, const std::string& from, const std::string& to) {

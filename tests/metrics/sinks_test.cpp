@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "support/event_file.h"
+#include "support/scratch_folder.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -22,8 +23,8 @@ std::string read(const std::string& path) {
 }
 
 TEST(JsonlSink, AppendsOneObjectAStepAtOnce) {
-  const std::string path = ::testing::TempDir() + "/metrics.jsonl";
-  std::remove(path.c_str());
+  const ScratchFolder folder;
+  const std::string path = folder / "metrics.jsonl";
   {
     const auto sink = jsonl_sink(path);
     sink->write(1, {{"reward", 0.1}, {"kl", std::nan("")}, {"worst", -std::numeric_limits<double>::infinity()}});
@@ -34,18 +35,15 @@ TEST(JsonlSink, AppendsOneObjectAStepAtOnce) {
   const Json second = parse_json(text.substr(text.find('\n') + 1));
   EXPECT_EQ(second.at("step").as_int(), 2);
   EXPECT_EQ(second.at("loss").as_double(), -1e-300);
-  EXPECT_THROW(jsonl_sink(::testing::TempDir() + "/nowhere/metrics.jsonl"), Error);
-  std::remove(path.c_str());
+  EXPECT_THROW(jsonl_sink(folder / "nowhere/metrics.jsonl"), Error);
 }
 
 // Records as TFRecord frames them, and in them the fields of tensorflow.Event;
 // tests/golden/metrics/check_tensorboard.py lets TensorBoard itself read a run.
 TEST(TensorBoardSink, WritesFramedEvents) {
-  const std::string folder = ::testing::TempDir() + "/tensorboard";
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directory(folder);
-  tensorboard_sink(folder)->write(300, {{"kl", 0.5}, {"reward", -2.0}});
-  const auto file = std::filesystem::directory_iterator(folder)->path();
+  const ScratchFolder folder;
+  tensorboard_sink(folder.path())->write(300, {{"kl", 0.5}, {"reward", -2.0}});
+  const auto file = std::filesystem::directory_iterator(folder.path())->path();
   EXPECT_EQ(file.filename().string().rfind("events.out.tfevents.", 0), 0u);
   const std::string text = read(file.string());
 
@@ -77,20 +75,17 @@ TEST(TensorBoardSink, WritesFramedEvents) {
   // The checks of the bytes that are the same in every file: the length of the first record.
   EXPECT_EQ(text.substr(0, 8), std::string("\x18\0\0\0\0\0\0\0", 8));
   EXPECT_EQ(text.substr(8, 4), "\xA3\x7F\x4B\x22");
-  std::filesystem::remove_all(folder);
 }
 
 TEST(TensorBoardSink, ReadsBackAsItWasWritten) {
-  const std::string folder = ::testing::TempDir() + "/tensorboard-back";
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directory(folder);
+  const ScratchFolder folder;
   {
-    const auto sink = tensorboard_sink(folder);
+    const auto sink = tensorboard_sink(folder.path());
     sink->write(7, {{"reward", 0.1},
                     {"a name of many bytes: " + std::string(200, 'x'), -std::numeric_limits<double>::infinity()}});
     sink->write(std::int64_t{1} << 40, {{"kl", std::nan("")}, {"loss", 1e-300}});
   }
-  const std::string text = read(std::filesystem::directory_iterator(folder)->path().string());
+  const std::string text = read(std::filesystem::directory_iterator(folder.path())->path().string());
   const std::vector<grpo::testing::Event> events = grpo::testing::read_events(text);
   ASSERT_EQ(events.size(), 4u);
   EXPECT_EQ(events[0].file_version, "brain.Event:2");
@@ -116,11 +111,11 @@ TEST(TensorBoardSink, ReadsBackAsItWasWritten) {
     broken[at] = static_cast<char>(broken[at] ^ 1);
     EXPECT_THROW(grpo::testing::read_events(broken), Error) << at;
   }
-  std::filesystem::remove_all(folder);
 }
 
 TEST(PrometheusSink, ReplacesAFileOfGauges) {
-  const std::string path = ::testing::TempDir() + "/metrics.prom";
+  const ScratchFolder folder;
+  const std::string path = folder / "metrics.prom";
   const auto sink = prometheus_sink(path, "a \"b\"\\\n");
   sink->write(4, {{"rewards/a-b/mean", 0.5}, {"rewards/a_b/mean", 1}, {"loss", -1e-5}, {"eval_reward", 2}});
   const std::string run = R"(run="a \"b\"\\\n")";

@@ -11,7 +11,7 @@
 #include "base/error_text.h"
 #include "model/families.h"
 #include "model/kv_cache.h"
-#include "model/scratch.h"
+#include "model/tiny_model.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {

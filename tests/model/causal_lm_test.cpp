@@ -11,7 +11,7 @@
 #include "base/error_text.h"
 #include "base/files.h"
 #include "model/families.h"
-#include "model/scratch.h"
+#include "model/tiny_model.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -46,7 +46,7 @@ class EveryFamily : public ::testing::TestWithParam<const char*> {
     return error_text([&] { CausalLM::load(folder_ / "broken", {}); });
   }
 
-  testing::ScratchFolder folder_;
+  ScratchFolder folder_;
 };
 
 TEST_P(EveryFamily, SavedModelLoadsWithTheSameBits) {

@@ -4,7 +4,7 @@
 #include <grpo/model.h>
 
 #include "base/error_text.h"
-#include "model/scratch.h"
+#include "model/tiny_model.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {

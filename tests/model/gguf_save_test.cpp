@@ -16,7 +16,7 @@
 #include "base/files.h"
 #include "model/families.h"
 #include "model/gguf.h"
-#include "model/scratch.h"
+#include "model/tiny_model.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -57,7 +57,7 @@ class GgufSave : public ::testing::TestWithParam<const char*> {
     return CausalLM::load(path_, {});
   }
 
-  testing::ScratchFolder folder_;
+  ScratchFolder folder_;
   std::string path_ = folder_ / "model.gguf";
 };
 
@@ -171,7 +171,7 @@ class GgufExport : public ::testing::Test {
     return error_text([&] { CausalLM::init(config, 1, {}).save_gguf(path_, nullptr, type); });
   }
 
-  testing::ScratchFolder folder_;
+  ScratchFolder folder_;
   std::string path_ = folder_ / "model.gguf";
 };
 

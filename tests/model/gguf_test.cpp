@@ -14,7 +14,7 @@
 #include "model/families.h"
 #include "model/gguf.h"
 #include "model/gguf_file.h"
-#include "model/scratch.h"
+#include "model/tiny_model.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -27,7 +27,7 @@ std::string half(std::uint16_t bits) { return GgufBuilder::bytes_of(bits); }
 constexpr std::uint16_t kHalfOne = 0x3C00, kHalfMinusHalf = 0xB800, kHalfQuarter = 0x3400;
 
 at::Tensor decoded(StoredType type, const std::string& bytes, std::int64_t count) {
-  const testing::ScratchFolder folder;
+  const ScratchFolder folder;
   testing::write_bytes(folder / "tensor", bytes);
   StoredTensor tensor;
   tensor.type = type;
@@ -112,7 +112,7 @@ class Gguf : public ::testing::Test {
     return error_text([&] { CausalLM::load(path_, {}); });
   }
 
-  testing::ScratchFolder folder_;
+  ScratchFolder folder_;
   std::string path_ = folder_ / "model.gguf";
 };
 

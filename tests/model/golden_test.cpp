@@ -9,7 +9,7 @@
 
 #include <grpo/model.h>
 
-#include "model/scratch.h"
+#include "model/tiny_model.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {

@@ -13,7 +13,7 @@
 #include "base/error_text.h"
 #include "base/files.h"
 #include "model/safetensors.h"
-#include "model/scratch.h"
+#include "model/tiny_model.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -33,7 +33,7 @@ class Safetensors : public ::testing::Test {
     return error_text([&] { load_safetensors(path_); });
   }
 
-  testing::ScratchFolder folder_;
+  ScratchFolder folder_;
   std::string path_ = folder_ / "x.safetensors";
 };
 

@@ -11,7 +11,7 @@
 
 #include "base/files.h"
 #include "model/gguf.h"
-#include "model/scratch.h"
+#include "model/tiny_model.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {

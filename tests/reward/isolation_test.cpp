@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "reward/plugins.h"
+#include "support/scratch_folder.h"
 
 namespace grpo::inline GRPO_ABI {
 namespace {
@@ -148,7 +149,8 @@ TEST_F(IsolatedReward, DISABLED_HangsForEver) {
 }
 
 TEST_F(IsolatedReward, WorkersEndWithTheirParent) {
-  const std::string file = testing::TempDir() + "grpo_worker_" + std::to_string(getpid());
+  const ScratchFolder folder;
+  const std::string file = folder / "worker.pid";
   std::string variable = "GRPO_TEST_PID_FILE=" + file, worker = "GRPO_REWARD_WORKER=" GRPO_TEST_WORKER;
   std::string program = "/proc/self/exe", filter = "--gtest_filter=*DISABLED_HangsForEver",
               disabled = "--gtest_also_run_disabled_tests";
@@ -166,7 +168,6 @@ TEST_F(IsolatedReward, WorkersEndWithTheirParent) {
   kill(parent, SIGKILL);
   waitpid(parent, nullptr, 0);
   EXPECT_TRUE(dies(pid));
-  std::filesystem::remove(file);
 }
 
 }  // namespace

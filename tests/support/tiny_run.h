@@ -13,7 +13,7 @@
 #include <grpo/train.h>
 
 #include "base/files.h"
-#include "model/scratch.h"
+#include "model/tiny_model.h"
 #include "support/process.h"
 
 namespace grpo::testing {

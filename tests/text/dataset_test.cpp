@@ -1,25 +1,20 @@
 #include <algorithm>
-#include <filesystem>
 #include <fstream>
 #include <numeric>
 
 #include <grpo/text.h>
 #include <gtest/gtest.h>
 
+#include "support/scratch_folder.h"
+
 namespace grpo::inline GRPO_ABI {
 namespace {
 
 class DatasetFile : public testing::Test {
  protected:
-  void SetUp() override {
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    path_ = std::filesystem::path(testing::TempDir()) / (std::string("grpo_dataset_") + test->name() + ".jsonl");
-  }
-  void TearDown() override { std::filesystem::remove(path_); }
-
   Dataset load(const std::string& bytes, int max_rows = 0) {
     std::ofstream(path_, std::ios::binary) << bytes;
-    return Dataset::load(path_.string(), max_rows);
+    return Dataset::load(path_, max_rows);
   }
   // The message without the folder; empty when it loads.
   std::string error_of(const std::string& bytes) {
@@ -27,13 +22,14 @@ class DatasetFile : public testing::Test {
       load(bytes);
     } catch (const Error& error) {
       const std::string message = error.what();
-      const std::size_t at = message.find("grpo_dataset_");
-      return at == std::string::npos ? message : message.substr(message.find(".jsonl", at) + 6);
+      const std::size_t at = message.find(path_);
+      return at == std::string::npos ? message : message.substr(at + path_.size());
     }
     return "";
   }
 
-  std::filesystem::path path_;
+  ScratchFolder folder_;
+  std::string path_ = folder_ / "rows.jsonl";
 };
 
 TEST_F(DatasetFile, ReadsRowsWithTheirLines) {
@@ -44,7 +40,7 @@ TEST_F(DatasetFile, ReadsRowsWithTheirLines) {
   EXPECT_EQ(data.row(0).line(), 1);
   EXPECT_EQ(data.row(1).line(), 4);
   EXPECT_EQ(data.row(2).line(), 5);
-  EXPECT_EQ(data.source(), path_.string());
+  EXPECT_EQ(data.source(), path_);
 }
 
 TEST_F(DatasetFile, StopsAtMaxRows) {
@@ -68,8 +64,8 @@ TEST_F(DatasetFile, EmptyFilesAreErrors) {
   for (const char* bytes : {"", "\n\n", "\xEF\xBB\xBF", " \t\r\n"}) {
     EXPECT_EQ(error_of(bytes), ": expected at least one row of JSON, got none");
   }
-  EXPECT_THROW(Dataset::load(path_.string() + ".absent"), Error);
-  EXPECT_THROW(Dataset::load(testing::TempDir()), Error);
+  EXPECT_THROW(Dataset::load(path_ + ".absent"), Error);
+  EXPECT_THROW(Dataset::load(folder_.path()), Error);
 }
 
 TEST(Dataset, FromRows) {

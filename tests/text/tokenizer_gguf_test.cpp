@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "support/scratch_folder.h"
 #include "tests/text/gguf_builder.h"
 #include "tests/text/tokenizer_fixture.h"
 #include "text/gguf_write.h"
@@ -47,14 +48,11 @@ B builder_of(const Source& source, const std::string& pre) {
 
 class GgufFileOnDisk {
  public:
-  explicit GgufFileOnDisk(const std::string& bytes) : path_(testing::TempDir() + "grpo_tokenizer_test.gguf") {
-    write_file_atomic(path_, bytes);
-  }
-  ~GgufFileOnDisk() { std::filesystem::remove(path_); }
-  const std::string& path() const { return path_; }
+  explicit GgufFileOnDisk(const std::string& bytes) { write_file_atomic(path(), bytes); }
+  std::string path() const { return folder_ / "tokenizer.gguf"; }
 
  private:
-  std::string path_;
+  ScratchFolder folder_;
 };
 
 TEST(TokenizerGguf, EqualsItsTokenizerJson) {

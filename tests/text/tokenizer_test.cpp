@@ -4,6 +4,7 @@
 #include <random>
 #include <thread>
 
+#include "support/scratch_folder.h"
 #include "tests/text/tokenizer_fixture.h"
 #include "text/tokenizer_utf8.h"
 
@@ -155,7 +156,8 @@ TEST(Tokenizer, ConfigNamesTokensAndTemplate) {
 }
 
 TEST(Tokenizer, FolderWithItsFiles) {
-  const fs::path folder = fs::path(testing::TempDir()) / "grpo_tokenizer_folder";
+  const ScratchFolder scratch;
+  const fs::path folder = scratch / "tokenizer";
   fs::create_directories(folder);
   const std::string tokenizer_json = chat_tree().dump(1) + "\n";
   write_file_atomic((folder / "tokenizer.json").string(), tokenizer_json);

@@ -1,37 +1,15 @@
-// A folder of a test's own, gone at its end, and tiny models to put into it.
+// Tiny models, tokens for them and files of any bytes.
 #pragma once
 
-#include <unistd.h>
-
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <string>
 
 #include <grpo/model.h>
 
+#include "support/scratch_folder.h"
+
 namespace grpo::testing {
-
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "grpo-model-XXXXXX").string();
-    GRPO_ASSERT(::mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 // Without the sync of an AtomicFile: hostile-input tests write thousands of files.
 inline void write_bytes(const std::string& path, const std::string& bytes) {
