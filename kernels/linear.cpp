@@ -61,18 +61,21 @@ Matrix<T> part(const void* base, std::int64_t stride, std::int64_t row, std::int
 using blocks::padded;
 
 // Cuts `num` rows of A evenly into tiles and copies each to scratch in `form`: copy_tile(first row, rows, to). The
-// tiles follow each other; the result is the units from one to the next. `copied`: scratch holds them already.
+// tiles follow each other (Words: in each block of k); the result is the units from one to the next. `copied`: scratch
+// holds them already.
 template <class B, class CopyTile>
 std::int64_t copy_tiles(std::int64_t num, std::int64_t tiles, std::int64_t inner, std::int64_t pad, PairForm form,
                         bool copied, PanelProduct<B>& product, const CopyTile& copy_tile) {
-  const std::int64_t units = form == PairForm::Fp32 ? inner * pad : inner / 2 * pad;
-  float* to = scratch(Slot::A, tiles * units);
+  const bool in_words = form == PairForm::Words;
+  const std::int64_t tile = form == PairForm::Fp32 ? inner * pad : inner / 2 * pad;
+  const std::int64_t units = in_words ? kPairBlock / 2 * pad : tile;
+  float* to = scratch(Slot::A, tiles * tile);
   product.a = to;
   product.a_row = form == PairForm::Rows ? inner / 2 : 1;
   product.a_k = form == PairForm::Rows ? 1 : pad;
   for (std::int64_t t = 0; t < tiles && !copied; ++t) {
-    const std::int64_t at = num * t / tiles;
-    copy_tile(at, num * (t + 1) / tiles - at, to + t * units);
+    const std::int64_t at = tile_begin(num, tiles, t);
+    copy_tile(at, tile_begin(num, tiles, t + 1) - at, to + t * units);
   }
   return units;
 }
@@ -81,11 +84,11 @@ std::int64_t copy_tiles(std::int64_t num, std::int64_t tiles, std::int64_t inner
 template <class B, class T>
 std::int64_t copy_rows(Matrix<T> x, std::int64_t num, std::int64_t tiles, std::int64_t count, std::int64_t pad,
                        PairForm form, PanelProduct<B>& product, bool copied = false) {
-  const std::int64_t inner = padded<B>(count);
+  const std::int64_t inner = padded<B>(count), block = tiles * kPairBlock / 2 * pad;
   return copy_tiles(num, tiles, inner, pad, form, copied, product, [&](std::int64_t at, std::int64_t rows, float* to) {
     const Matrix<T> tile{x.at + at * x.stride, x.stride};
     if constexpr (sizeof(T) == sizeof(bf16)) {
-      if (form == PairForm::Words) return blocks::words_of_rows(tile, rows, count, inner, pad, to);
+      if (form == PairForm::Words) return blocks::words_of_rows(tile, rows, count, inner, pad, block, to);
       if (form == PairForm::Rows) return blocks::rows_of_rows(tile, rows, count, inner, to);
     }
     blocks::tile_of_rows(tile, rows, count, inner, pad, to);
@@ -94,13 +97,13 @@ std::int64_t copy_rows(Matrix<T> x, std::int64_t num, std::int64_t tiles, std::i
 template <class B, class T>
 std::int64_t copy_columns(Matrix<T> x, std::int64_t available, std::int64_t num, std::int64_t tiles, std::int64_t count,
                           std::int64_t pad, PairForm form, PanelProduct<B>& product) {
-  const std::int64_t inner = padded<B>(count);
+  const std::int64_t inner = padded<B>(count), block = tiles * kPairBlock / 2 * pad;
   return copy_tiles(num, tiles, inner, pad, form, false, product,
                     [&](std::int64_t at, std::int64_t columns, float* to) {
                       const Matrix<T> tile{x.at + at, x.stride};
                       if constexpr (sizeof(T) == sizeof(bf16)) {
                         if (form == PairForm::Words)
-                          return blocks::words_of_columns(tile, columns, available - at, count, inner, pad, to);
+                          return blocks::words_of_columns(tile, columns, available - at, count, inner, pad, block, to);
                         if (form == PairForm::Rows) return blocks::rows_of_columns(tile, columns, count, inner, to);
                       }
                       blocks::tile_of_columns(tile, columns, available - at, count, pad, to);
@@ -122,6 +125,10 @@ const B* copy_panels(std::int64_t num, std::int64_t count, std::int64_t& stride,
 Target staged_target(const Block& block) {
   const std::int64_t stride = ceil_to(block.columns, kPanel);
   return {scratch(Slot::C, block.rows * stride), stride, kPanel, false};
+}
+
+Target rounded_target(void* c, std::int64_t stride, const Block& block) {
+  return {.c_row = stride, .rounded = static_cast<bf16*>(c) + block.row * stride + block.column};
 }
 
 Target row_major_target(void* c, std::int64_t stride, const Block& block, bool accumulate) {
@@ -150,17 +157,19 @@ struct Forward {
     return copy_rows(x, num, tiles, count, pad, form, product, copied);
   }
 
-  const T* panels(std::int64_t first, std::int64_t, std::int64_t k, std::int64_t, std::int64_t& stride) const {
+  const T* panels(std::int64_t first, std::int64_t, std::int64_t& stride) const {
     stride = kPanel * padded<T>(args.in);
-    return static_cast<const T*>(args.weight) + (args.first / kPanel + first) * stride + kPanel * k;
+    return static_cast<const T*>(args.weight) + (args.first / kPanel + first) * stride;
   }
 
-  Target target(const Block& block) const {
-    return staged ? staged_target(block) : row_major_target(args.y, args.y_stride, block, false);
+  Target target(const Block& block, bool any_c, bool one_run) const {
+    if (!staged) return row_major_target(args.y, args.y_stride, block, false);
+    return any_c && one_run && args.bias == nullptr ? rounded_target(args.y, args.y_stride, block)
+                                                    : staged_target(block);
   }
 
   void store(const Block& block, const Target& target) const {
-    if (!staged && args.bias == nullptr) return;
+    if (target.rounded != nullptr || (!staged && args.bias == nullptr)) return;
     for (std::int64_t r = 0; r < block.rows; ++r) {
       float* sums = target.c + r * target.c_row;
       if (args.bias != nullptr) {
@@ -192,24 +201,24 @@ struct InputGrad {
     return copy_rows(part<D>(args.dy, args.dy_stride, row, k), num, tiles, count, pad, form, product);
   }
 
-  const Element* panels(std::int64_t first, std::int64_t num, std::int64_t k, std::int64_t count,
-                        std::int64_t& stride) const {
+  const Element* panels(std::int64_t first, std::int64_t num, std::int64_t& stride) const {
     const auto* weight = static_cast<const W*>(args.weight);
-    return copy_panels<Element>(num, count, stride, [&](std::int64_t p, Element* to) {
+    return copy_panels<Element>(num, inner, stride, [&](std::int64_t p, Element* to) {
       if constexpr (sizeof(Element) == sizeof(bf16)) {
-        blocks::pair_panel_of_weight(weight, args.in, args.first + k, count, padded<bf16>(count), first + p, to);
+        blocks::pair_panel_of_weight(weight, args.in, args.first, inner, padded<bf16>(inner), first + p, to);
       } else {
-        blocks::panel_of_weight(weight, args.in, args.first + k, count, first + p, to);
+        blocks::panel_of_weight(weight, args.in, args.first, inner, first + p, to);
       }
     });
   }
 
-  Target target(const Block& block) const {
-    return staged ? staged_target(block) : row_major_target(args.dx, args.dx_stride, block, args.accumulate);
+  Target target(const Block& block, bool any_c, bool one_run) const {
+    if (!staged) return row_major_target(args.dx, args.dx_stride, block, args.accumulate);
+    return any_c && one_run ? rounded_target(args.dx, args.dx_stride, block) : staged_target(block);
   }
 
   void store(const Block& block, const Target& target) const {
-    if (!staged) return;
+    if (target.rounded != nullptr || !staged) return;
     for (std::int64_t r = 0; r < block.rows; ++r)
       round_to_bf16(target.c + r * target.c_row,
                     static_cast<bf16*>(args.dx) + (block.row + r) * args.dx_stride + block.column, block.columns, {});
@@ -217,29 +226,28 @@ struct InputGrad {
 };
 
 // grad += dy^T x, as rows of k: A is x turned over, B panels of dy, and C the packed gradient itself (order F32), whose
-// panels are [k][16], or a copy of it (order BF16, whose rows come in pairs).
+// panels are [k][16], or (order BF16, whose rows come in pairs) a copy of it for kernels that do not take it so.
 template <class D, class X>
 struct WeightGrad {
   using Element = PairsIfBoth<D, X>;
   static constexpr bool kInPlace = false;
   const LinearWeightGradArgs& args;
   std::int64_t rows = args.in, columns = args.last - args.first, inner = args.rows;
-  bool staged = args.order == Type::BF16;
+  bool in_pairs = args.order == Type::BF16;
 
   std::int64_t copy(std::int64_t row, std::int64_t num, std::int64_t tiles, std::int64_t k, std::int64_t count,
                     std::int64_t pad, PairForm form, PanelProduct<Element>& product) const {
     return copy_columns(part<X>(args.x, args.x_stride, k, row), args.in - row, num, tiles, count, pad, form, product);
   }
 
-  const Element* panels(std::int64_t first, std::int64_t num, std::int64_t k, std::int64_t count,
-                        std::int64_t& stride) const {
-    return copy_panels<Element>(num, count, stride, [&](std::int64_t p, Element* to) {
+  const Element* panels(std::int64_t first, std::int64_t num, std::int64_t& stride) const {
+    return copy_panels<Element>(num, inner, stride, [&](std::int64_t p, Element* to) {
       const std::int64_t column = (first + p) * kPanel;
-      const Matrix<D> dy = part<D>(args.dy, args.dy_stride, k, column);
+      const Matrix<D> dy = part<D>(args.dy, args.dy_stride, 0, column);
       if constexpr (sizeof(Element) == sizeof(bf16)) {
-        blocks::pair_panel_of_columns(dy, columns - column, count, padded<bf16>(count), to);
+        blocks::pair_panel_of_columns(dy, columns - column, inner, padded<bf16>(inner), to);
       } else {
-        blocks::panel_of_columns(dy, columns - column, count, to);
+        blocks::panel_of_columns(dy, columns - column, inner, to);
       }
     });
   }
@@ -249,10 +257,10 @@ struct WeightGrad {
     return args.grad + packed_elements(args.order, args.first + column, args.in);
   }
 
-  Target target(const Block& block) const {
-    if (!staged) {
-      const std::int64_t panel = kPanel * args.in;
-      return {grad_panel(block.column) + block.row * kPanel, kPanel, panel, true};
+  Target target(const Block& block, bool any_c, bool) const {
+    if (!in_pairs || any_c) {
+      const std::int64_t panel = packed_elements(args.order, kPanel, args.in);
+      return {grad_panel(block.column) + block.row * kPanel, kPanel, panel, true, in_pairs};
     }
     Target target = staged_target(block);
     target.accumulate = true;
@@ -261,7 +269,7 @@ struct WeightGrad {
   }
 
   void store(const Block& block, const Target& target) const {
-    if (staged) move(block, target, true);
+    if (in_pairs && !target.in_pairs) move(block, target, true);
   }
 
   // The block of the gradient to its sums, or back.

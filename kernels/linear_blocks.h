@@ -1,19 +1,20 @@
-// Cache blocking of one product C[rows, columns] (+)= A B on top of kernels/panel.h. Blocks cut every sum over k into
-// runs that continue each other through C, so they leave no trace in the result.
+// Cache blocking of one product C[rows, columns] (+)= A B on top of kernels/panel.h. Runs of k continue each other
+// through C, so they leave no trace in the result.
 //
 // A Source says what the three matrices are:
 //   Element, rows, columns, inner   float or bf16 (what panels of B hold), and the sizes
 //   copy(row, rows, tiles, k, count, pad, form, product&)
 //                                   sets product.a, a_row, a_k to rows of A, cut evenly into tiles, usually copied to
 //                                   scratch; returns the units from tile to tile
-//   panels(first, num, k, count, stride&)
-//                                   B, copied or (kInPlace) where it stands
-//   staged, target(block), store(block, target)
-//                                   C, in place or (staged) in scratch until `store`
+//   panels(first, num, stride&)     panels of B, copied or (kInPlace) where they stand
+//   target(block, any_c, one_run), store(block, target)
+//                                   C, in place or in scratch until `store`; any_c: in place may mean rounded or in
+//                                   pairs
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 
 #include "kernels/linear_tiles.h"
 #include "kernels/panel.h"
@@ -32,85 +33,103 @@ struct Block {
 struct Target {
   float* c = nullptr;
   std::int64_t c_row = 0, c_panel = kPanel;
-  bool accumulate = false;
+  bool accumulate = false, in_pairs = false;
+  bf16* rounded = nullptr;  // instead of c
 };
 
-inline constexpr std::int64_t kBlockRows = 512, kBlockColumns = 512;  // of C, while B's panels and C stay in the caches
-inline constexpr std::int64_t kTileRows = 126;                        // rows of A copied at once
-inline constexpr std::int64_t kInner = 1024;                          // k at once
+inline constexpr std::int64_t kMostStripRows = 128;  // of A copied at once, for all panels of a block
+inline constexpr std::int64_t kInner = 1536;         // k of A copied at once
+inline constexpr std::int64_t kBlockColumns = 2048;  // of C, which a strip writes once for each kInner
+inline constexpr std::int64_t kCopiedElements = std::int64_t{1} << 21;  // of B in scratch
 
 inline const PanelKernel<float>& panel_kernel(const PanelKernels& kernels, float) { return kernels.f32; }
 inline const PanelKernel<bf16>& panel_kernel(const PanelKernels& kernels, bf16) { return kernels.pairs; }
 
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// All columns of a block for one tile-high row strip after another, over one run of k. Panels are read side by side
-// from places far apart, each place walking on in memory, so that few rows read weights as several long streams.
+// A strip of rows by all columns of a block, over one run of k. Panels are read side by side from places far apart,
+// each place walking on in memory, so that few rows read weights as several long streams.
 template <class Source>
-void multiply_panels(const Source& source, const PanelKernel<typename Source::Element>& kernel, const Block& block,
-                     const Target& target, std::int64_t k, std::int64_t count) {
+void multiply_strip(const Source& source, const PanelKernel<typename Source::Element>& kernel, const Block& strip,
+                    const typename Source::Element* panels, std::int64_t b_panel, const Target& target, std::int64_t k,
+                    std::int64_t count) {
   using B = typename Source::Element;
-  std::int64_t b_panel = 0;
-  const std::int64_t num_panels = ceil_div(block.columns, kPanel);
-  const B* panels = source.panels(block.column / kPanel, num_panels, k, count, b_panel);
-  const std::int64_t whole = block.columns / kPanel;
-  for (std::int64_t row = 0; row < block.rows;) {
-    // Rows are shared out evenly among the copies, and a copy's among its tiles.
-    const std::int64_t copies = ceil_div(block.rows - row, kTileRows);
-    const std::int64_t rows = ceil_div(block.rows - row, copies), tiles = ceil_div(rows, kernel.max_rows);
-    const std::int64_t pad = ceil_to(ceil_div(rows, tiles), 4);
-    PanelProduct<B> tile;
-    const std::int64_t tile_floats = source.copy(block.row + row, rows, tiles, k, count, pad, kernel.form, tile);
-    const int group = kernel.panels(ceil_div(rows, tiles));
-    const std::int64_t apart = whole / group;
-    tile.inner = padded<B>(count);
-    tile.c_row = target.c_row;
-    tile.accumulate = target.accumulate;
-    const float* a = tile.a;
-    const auto walk = [&](std::int64_t panel, std::int64_t num, std::int64_t step, std::int64_t columns) {
-      tile.b = panels + panel * b_panel;
-      tile.b_panel = step * b_panel;
-      tile.c_panel = step * target.c_panel;
-      tile.columns = std::min(num * kPanel, columns);
-      for (std::int64_t t = 0; t < tiles; ++t) {
-        const std::int64_t at = rows * t / tiles;
-        tile.rows = rows * (t + 1) / tiles - at;
-        tile.a = a + t * tile_floats;
-        tile.c = target.c + (row + at) * target.c_row + panel * target.c_panel;
-        kernel.run(tile);
+  const std::int64_t num_panels = ceil_div(strip.columns, kPanel), whole = strip.columns / kPanel;
+  const std::int64_t calls = ceil_div(strip.rows, kernel.max_rows), call_rows = ceil_div(strip.rows, calls);
+  const bool in_words = kernel.form == PairForm::Words;  // one call takes the whole strip
+  const std::int64_t tiles = in_words ? kernel.tiles(strip.rows) : calls;
+  const std::int64_t tile_rows = ceil_div(strip.rows, tiles),
+                     pad = in_words ? word_pad(tile_rows) : ceil_to(tile_rows, 4);
+  PanelProduct<B> product;
+  const std::int64_t a_tile = source.copy(strip.row, strip.rows, tiles, k, count, pad, kernel.form, product);
+  const int group = kernel.panels(call_rows);
+  const std::int64_t apart = whole / group;
+  product.inner = padded<B>(count);
+  product.c_row = target.c_row;
+  product.c_in_pairs = target.in_pairs;
+  product.accumulate = target.accumulate;
+  const float* a = product.a;
+  const auto walk = [&](std::int64_t panel, std::int64_t num, std::int64_t step, std::int64_t columns) {
+    product.b = panels + panel * b_panel + kPanel * k;
+    product.b_panel = step * b_panel;
+    product.c_panel = step * target.c_panel;
+    product.columns = std::min(num * kPanel, columns);
+    for (std::int64_t call = 0; call < calls; ++call) {
+      const std::int64_t at = tile_begin(strip.rows, calls, call);
+      product.rows = tile_begin(strip.rows, calls, call + 1) - at;
+      product.a = a + call * a_tile;
+      const std::int64_t c = at * target.c_row + panel * target.c_panel;
+      if (target.rounded != nullptr) {
+        product.rounded = target.rounded + c;
+      } else {
+        product.c = target.c + c;
       }
-    };
-    for (std::int64_t i = 0; i < apart; ++i) walk(i, group, apart, group * kPanel);
-    const std::int64_t done = apart * group;
-    if (done < num_panels) walk(done, num_panels - done, 1, block.columns - done * kPanel);
-    row += rows;
-  }
+      kernel.run(product);
+    }
+  };
+  for (std::int64_t i = 0; i < apart; ++i) walk(i, group, apart, group * kPanel);
+  const std::int64_t done = apart * group;
+  if (done < num_panels) walk(done, num_panels - done, 1, strip.columns - done * kPanel);
 }
 
 // Few rows read panels that stand in memory from end to end, after one copy of A.
 template <class B>
 bool few_rows(const PanelKernel<B>& kernel, std::int64_t rows) {
-  return rows <= std::min<std::int64_t>(2 * kernel.unit_rows, kTileRows);
+  return rows <= 2 * kernel.unit_rows;
+}
+
+// The length of the parts that cut `length` evenly into as few as `most` allows, in whole units.
+inline std::int64_t even_part(std::int64_t length, std::int64_t most, std::int64_t unit) {
+  const std::int64_t parts = std::max<std::int64_t>(1, ceil_div(length, most));
+  return ceil_to(ceil_div(length, parts), unit);
 }
 
 // The rectangle `area` of C by one thread.
 template <class Source>
 void multiply_area(const Source& source, const PanelKernel<typename Source::Element>& kernel, const Block& area) {
   const bool few = Source::kInPlace && few_rows(kernel, area.rows);
-  const std::int64_t block_columns = few ? area.columns : kBlockColumns;
-  const std::int64_t runs = few ? 1 : std::max<std::int64_t>(1, ceil_div(source.inner, kInner));
-  const std::int64_t run = ceil_to(ceil_div(source.inner, runs), 32);  // whole blocks of either packed order
-  for (std::int64_t row = 0; row < area.rows; row += kBlockRows) {
-    for (std::int64_t column = 0; column < area.columns; column += block_columns) {
-      const Block block{area.row + row, std::min(kBlockRows, area.rows - row), area.column + column,
-                        std::min(block_columns, area.columns - column)};
-      Target target = source.target(block);
-      for (std::int64_t i = 0; i < runs; ++i) {
-        const std::int64_t k = i * run;
-        multiply_panels(source, kernel, block, target, k, std::max<std::int64_t>(0, std::min(run, source.inner - k)));
+  const std::int64_t most_columns =
+      Source::kInPlace
+          ? kBlockColumns
+          : std::clamp<std::int64_t>(kCopiedElements / std::max<std::int64_t>(1, source.inner), 512, kBlockColumns);
+  const std::int64_t columns = few ? area.columns : even_part(area.columns, most_columns, kPanel);
+  const std::int64_t unit = std::lcm<std::int64_t>(kernel.unit_rows, 4);  // whole tiles, and whole pairs of c_in_pairs
+  const std::int64_t rows = kMostStripRows / unit * unit;
+  const std::int64_t run = few ? source.inner : even_part(source.inner, kInner, kPairBlock);
+  for (std::int64_t column = 0; column < area.columns; column += columns) {
+    Block strip{0, 0, area.column + column, std::min(columns, area.columns - column)};
+    std::int64_t b_panel = 0;
+    const auto* panels = source.panels(strip.column / kPanel, ceil_div(strip.columns, kPanel), b_panel);
+    for (std::int64_t row = 0; row < area.rows; row += rows) {
+      strip.row = area.row + row;
+      strip.rows = std::min(rows, area.rows - row);
+      Target target = source.target(strip, kernel.any_c, run >= source.inner);
+      std::int64_t k = 0;
+      do {  // once for no k at all
+        multiply_strip(source, kernel, strip, panels, b_panel, target, k, std::min(run, source.inner - k));
         target.accumulate = true;
-      }
-      source.store(block, target);
+      } while ((k += run) < source.inner);
+      source.store(strip, target);
     }
   }
 }

@@ -136,48 +136,46 @@ void store8(void* to, __m128i x) { _mm_storeu_si128(static_cast<__m128i*>(to), x
 }  // namespace
 
 void words_of_rows(Matrix<bf16> x, std::int64_t rows, std::int64_t inner, std::int64_t padded_inner, std::int64_t pad,
-                   float* to) {
+                   std::int64_t block, float* to) {
   for (std::int64_t r = 0; r < rows; r += 4) {
     const bf16* at[4];
     for (std::int64_t i = 0; i < 4; ++i) at[i] = x.at + std::min(r + i, rows - 1) * x.stride;
-    float* out = to + r;
-    std::int64_t k = 0;
-    for (; k + 8 <= inner; k += 8, out += 4 * pad) {
+    for (std::int64_t k = 0; k < padded_inner; k += 8) {
+      float* out = to + k / kPairBlock * block + k % kPairBlock / 2 * pad + r;
       __m128 words[4];
       for (int i = 0; i < 4; ++i) {  // k + 2, k, k + 3, k + 1 of each four
-        const __m128i low = _mm_shufflelo_epi16(load8(at[i] + k), _MM_SHUFFLE(1, 3, 0, 2));
+        __m128i eight = _mm_setzero_si128();
+        if (k + 8 <= inner) {
+          eight = load8(at[i] + k);
+        } else if (k < inner) {
+          std::memcpy(&eight, at[i] + k, static_cast<std::size_t>(inner - k) * sizeof(bf16));
+        }
+        const __m128i low = _mm_shufflelo_epi16(eight, _MM_SHUFFLE(1, 3, 0, 2));
         words[i] = _mm_castsi128_ps(_mm_shufflehi_epi16(low, _MM_SHUFFLE(1, 3, 0, 2)));
       }
       _MM_TRANSPOSE4_PS(words[0], words[1], words[2], words[3]);
       for (int i = 0; i < 4; ++i) _mm_storeu_ps(out + i * pad, words[i]);
     }
-    for (; k < padded_inner; k += 4) {
-      for (std::int64_t odd = 0; odd < 2; ++odd, out += pad) {
-        for (int i = 0; i < 4; ++i) {
-          const auto element = [&](std::int64_t j) { return j < inner ? at[i][j] : bf16{0}; };
-          out[i] = pair(element(k + 2 + odd), element(k + odd));
-        }
-      }
-    }
   }
 }
 
 void words_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t available, std::int64_t inner,
-                      std::int64_t padded_inner, std::int64_t pad, float* to) {
-  const std::int64_t wide = std::min(available, ceil_to(columns, 4)) / 8 * 8;
+                      std::int64_t padded_inner, std::int64_t pad, std::int64_t block, float* to) {
   for (std::int64_t k = 0; k < padded_inner; k += 4) {
-    for (std::int64_t odd = 0; odd < 2; ++odd, to += pad) {
+    for (std::int64_t odd = 0; odd < 2; ++odd) {
       const std::int64_t first = k + odd, second = k + 2 + odd;
       const bf16* low = second < inner ? x.at + second * x.stride : nullptr;
       const bf16* high = first < inner ? x.at + first * x.stride : nullptr;
-      std::int64_t c = 0;
-      for (; c < wide; c += 8) {
-        const __m128i l = low != nullptr ? load8(low + c) : _mm_setzero_si128();
-        const __m128i h = high != nullptr ? load8(high + c) : _mm_setzero_si128();
-        store8(to + c, _mm_unpacklo_epi16(l, h));
-        store8(to + c + 4, _mm_unpackhi_epi16(l, h));
+      float* out = to + k / kPairBlock * block + (k % kPairBlock / 2 + odd) * pad;
+      if (available >= 8) {
+        const __m128i l = low != nullptr ? load8(low) : _mm_setzero_si128();
+        const __m128i h = high != nullptr ? load8(high) : _mm_setzero_si128();
+        store8(out, _mm_unpacklo_epi16(l, h));
+        if (pad == 8) store8(out + 4, _mm_unpackhi_epi16(l, h));
+        continue;
       }
-      for (; c < columns; ++c) to[c] = pair(low != nullptr ? low[c] : bf16{0}, high != nullptr ? high[c] : bf16{0});
+      for (std::int64_t c = 0; c < columns; ++c)
+        out[c] = pair(low != nullptr ? low[c] : bf16{0}, high != nullptr ? high[c] : bf16{0});
     }
   }
 }

@@ -33,11 +33,12 @@ template <class T>
 void tile_of_columns(Matrix<T> x, std::int64_t columns, std::int64_t available, std::int64_t inner, std::int64_t pad,
                      float* to);
 
-// The same matrices for PairForm::Words, [padded_inner / 2][pad] units,
+// The same matrices for PairForm::Words, pad 4 or 8: in each block of 32 k [16][pad] units, `block` from one to the
+// next,
 void words_of_rows(Matrix<bf16> x, std::int64_t rows, std::int64_t inner, std::int64_t padded_inner, std::int64_t pad,
-                   float* to);
+                   std::int64_t block, float* to);
 void words_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t available, std::int64_t inner,
-                      std::int64_t padded_inner, std::int64_t pad, float* to);
+                      std::int64_t padded_inner, std::int64_t pad, std::int64_t block, float* to);
 // and for PairForm::Rows, [rows or columns][padded_inner / 2] units.
 void rows_of_rows(Matrix<bf16> x, std::int64_t rows, std::int64_t inner, std::int64_t padded_inner, float* to);
 void rows_of_columns(Matrix<bf16> x, std::int64_t columns, std::int64_t inner, std::int64_t padded_inner, float* to);
