@@ -92,7 +92,7 @@ struct Group {
   const bf16* b;
   int panels;
   float* c;
-  bf16* rounded;
+  bf16* rounded;       // or null: c
   std::int64_t width;  // columns of c
   float* sums;         // [rows][panels][16], apart from c, whose rows may compete for the same places of the cache
 };
@@ -114,7 +114,7 @@ struct Rows {
   __mmask16 last;  // columns of the last panel
 
   Rows(const Group& group, std::int64_t first)
-      : c(group.c + (group.g.c_in_pairs ? 0 : first * group.g.c_row)),
+      : c(group.rounded != nullptr || group.g.c_in_pairs ? group.c : group.c + first * group.g.c_row),
         row(first),
         c_row(group.g.c_row),
         c_panel(group.g.c_panel),
@@ -161,12 +161,12 @@ struct Rows {
   }
   void write_rounded(const float* sums, bf16* to) const {
     each([&](int r, int p, int at) {
-      const auto eight_pairs = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_load_ps(sums + at)));
+      const auto sixteen = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_load_ps(sums + at)));
       bf16* line = to + (row + r) * c_row + p * c_panel;
       if (p == P - 1 && last != 0xffff) {
-        _mm256_mask_storeu_epi16(line, last, eight_pairs);
+        _mm256_mask_storeu_epi16(line, last, sixteen);
       } else {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(line), eight_pairs);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(line), sixteen);
       }
     });
   }
@@ -279,9 +279,13 @@ void product(const PanelProduct<bf16>& g) {
     const std::int64_t p = column / kPanel, left = g.columns - column;
     const std::int64_t width = left < most * kPanel ? left : most * kPanel;
     const int panels = static_cast<int>((width + kPanel - 1) / kPanel);
-    bf16* rounded = g.rounded == nullptr ? nullptr : g.rounded + p * g.c_panel;
-    rows_of<kMaxRows, max_panels(kMaxRows)>({g, g.b + p * g.b_panel, panels, g.c + p * g.c_panel, rounded, width, sums},
-                                            rows, tiles);
+    Group group{g, g.b + p * g.b_panel, panels, nullptr, nullptr, width, sums};
+    if (g.rounded != nullptr) {
+      group.rounded = g.rounded + p * g.c_panel;
+    } else {
+      group.c = g.c + p * g.c_panel;
+    }
+    rows_of<kMaxRows, max_panels(kMaxRows)>(group, rows, tiles);
   }
   _mm_setcsr(mode);
 }
