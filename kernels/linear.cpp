@@ -143,7 +143,7 @@ struct Forward {
   const LinearArgs& args;
   bool copied = false;
   std::int64_t rows = args.rows, columns = args.last - args.first, inner = args.in;
-  bool staged = args.y_type == Type::BF16;
+  bool staged = args.y_type == Type::BF16, continues = false;
 
   std::int64_t copy(std::int64_t row, std::int64_t num, std::int64_t tiles, std::int64_t k, std::int64_t count,
                     std::int64_t pad, PairForm form, PanelProduct<T>& product) const {
@@ -157,12 +157,12 @@ struct Forward {
     return copy_rows(x, num, tiles, count, pad, form, product, copied);
   }
 
-  const T* panels(std::int64_t first, std::int64_t, std::int64_t& stride) const {
+  const T* panels(std::int64_t first, std::int64_t, std::int64_t k, std::int64_t, std::int64_t& stride) const {
     stride = kPanel * padded<T>(args.in);
-    return static_cast<const T*>(args.weight) + (args.first / kPanel + first) * stride;
+    return static_cast<const T*>(args.weight) + (args.first / kPanel + first) * stride + kPanel * k;
   }
 
-  Target target(const Block& block, bool any_c, bool one_run) const {
+  Target target(const Block& block, bool, bool any_c, bool one_run) const {
     if (!staged) return row_major_target(args.y, args.y_stride, block, false);
     return any_c && one_run && args.bias == nullptr ? rounded_target(args.y, args.y_stride, block)
                                                     : staged_target(block);
@@ -194,26 +194,27 @@ struct InputGrad {
   static constexpr bool kInPlace = false;
   const LinearInputGradArgs& args;
   std::int64_t rows = args.rows, columns = args.in, inner = args.last - args.first;
-  bool staged = args.dx_type == Type::BF16;
+  bool staged = args.dx_type == Type::BF16, continues = !staged;
 
   std::int64_t copy(std::int64_t row, std::int64_t num, std::int64_t tiles, std::int64_t k, std::int64_t count,
                     std::int64_t pad, PairForm form, PanelProduct<Element>& product) const {
     return copy_rows(part<D>(args.dy, args.dy_stride, row, k), num, tiles, count, pad, form, product);
   }
 
-  const Element* panels(std::int64_t first, std::int64_t num, std::int64_t& stride) const {
+  const Element* panels(std::int64_t first, std::int64_t num, std::int64_t k, std::int64_t count,
+                        std::int64_t& stride) const {
     const auto* weight = static_cast<const W*>(args.weight);
-    return copy_panels<Element>(num, inner, stride, [&](std::int64_t p, Element* to) {
+    return copy_panels<Element>(num, count, stride, [&](std::int64_t p, Element* to) {
       if constexpr (sizeof(Element) == sizeof(bf16)) {
-        blocks::pair_panel_of_weight(weight, args.in, args.first, inner, padded<bf16>(inner), first + p, to);
+        blocks::pair_panel_of_weight(weight, args.in, args.first + k, count, padded<bf16>(count), first + p, to);
       } else {
-        blocks::panel_of_weight(weight, args.in, args.first, inner, first + p, to);
+        blocks::panel_of_weight(weight, args.in, args.first + k, count, first + p, to);
       }
     });
   }
 
-  Target target(const Block& block, bool any_c, bool one_run) const {
-    if (!staged) return row_major_target(args.dx, args.dx_stride, block, args.accumulate);
+  Target target(const Block& block, bool from_zero, bool any_c, bool one_run) const {
+    if (!staged) return row_major_target(args.dx, args.dx_stride, block, args.accumulate || !from_zero);
     return any_c && one_run ? rounded_target(args.dx, args.dx_stride, block) : staged_target(block);
   }
 
@@ -233,21 +234,22 @@ struct WeightGrad {
   static constexpr bool kInPlace = false;
   const LinearWeightGradArgs& args;
   std::int64_t rows = args.in, columns = args.last - args.first, inner = args.rows;
-  bool in_pairs = args.order == Type::BF16;
+  bool in_pairs = args.order == Type::BF16, continues = true;
 
   std::int64_t copy(std::int64_t row, std::int64_t num, std::int64_t tiles, std::int64_t k, std::int64_t count,
                     std::int64_t pad, PairForm form, PanelProduct<Element>& product) const {
     return copy_columns(part<X>(args.x, args.x_stride, k, row), args.in - row, num, tiles, count, pad, form, product);
   }
 
-  const Element* panels(std::int64_t first, std::int64_t num, std::int64_t& stride) const {
-    return copy_panels<Element>(num, inner, stride, [&](std::int64_t p, Element* to) {
+  const Element* panels(std::int64_t first, std::int64_t num, std::int64_t k, std::int64_t count,
+                        std::int64_t& stride) const {
+    return copy_panels<Element>(num, count, stride, [&](std::int64_t p, Element* to) {
       const std::int64_t column = (first + p) * kPanel;
-      const Matrix<D> dy = part<D>(args.dy, args.dy_stride, 0, column);
+      const Matrix<D> dy = part<D>(args.dy, args.dy_stride, k, column);
       if constexpr (sizeof(Element) == sizeof(bf16)) {
-        blocks::pair_panel_of_columns(dy, columns - column, inner, padded<bf16>(inner), to);
+        blocks::pair_panel_of_columns(dy, columns - column, count, padded<bf16>(count), to);
       } else {
-        blocks::panel_of_columns(dy, columns - column, inner, to);
+        blocks::panel_of_columns(dy, columns - column, count, to);
       }
     });
   }
@@ -257,7 +259,7 @@ struct WeightGrad {
     return args.grad + packed_elements(args.order, args.first + column, args.in);
   }
 
-  Target target(const Block& block, bool any_c, bool) const {
+  Target target(const Block& block, bool, bool any_c, bool) const {
     if (!in_pairs || any_c) {
       const std::int64_t panel = packed_elements(args.order, kPanel, args.in);
       return {grad_panel(block.column) + block.row * kPanel, kPanel, panel, true, in_pairs};

@@ -6,8 +6,10 @@
 //   copy(row, rows, tiles, k, count, pad, form, product&)
 //                                   sets product.a, a_row, a_k to rows of A, cut evenly into tiles, usually copied to
 //                                   scratch; returns the units from tile to tile
-//   panels(first, num, stride&)     panels of B, copied or (kInPlace) where they stand
-//   target(block, any_c, one_run), store(block, target)
+//   panels(first, num, k, count, stride&)
+//                                   panels of B, copied or (kInPlace) where they stand
+//   continues                       B is best copied in parts, and C can be summed on after `store`
+//   target(block, from_zero, any_c, one_run), store(block, target)
 //                                   C, in place or in scratch until `store`; any_c: in place may mean rounded or in
 //                                   pairs
 #pragma once
@@ -40,7 +42,7 @@ struct Target {
 inline constexpr std::int64_t kMostStripRows = 128;  // of A copied at once, for all panels of a block
 inline constexpr std::int64_t kInner = 1536;         // k of A copied at once
 inline constexpr std::int64_t kBlockColumns = 2048;  // of C, which a strip writes once for each kInner
-inline constexpr std::int64_t kCopiedElements = std::int64_t{1} << 21;  // of B in scratch
+inline constexpr std::int64_t kCopiedElements = std::int64_t{1} << 21, kCopiedInner = 2048;  // of B in scratch
 
 inline const PanelKernel<float>& panel_kernel(const PanelKernels& kernels, float) { return kernels.f32; }
 inline const PanelKernel<bf16>& panel_kernel(const PanelKernels& kernels, bf16) { return kernels.pairs; }
@@ -70,7 +72,7 @@ void multiply_strip(const Source& source, const PanelKernel<typename Source::Ele
   product.accumulate = target.accumulate;
   const float* a = product.a;
   const auto walk = [&](std::int64_t panel, std::int64_t num, std::int64_t step, std::int64_t columns) {
-    product.b = panels + panel * b_panel + kPanel * k;
+    product.b = panels + panel * b_panel;
     product.b_panel = step * b_panel;
     product.c_panel = step * target.c_panel;
     product.columns = std::min(num * kPanel, columns);
@@ -108,29 +110,36 @@ inline std::int64_t even_part(std::int64_t length, std::int64_t most, std::int64
 template <class Source>
 void multiply_area(const Source& source, const PanelKernel<typename Source::Element>& kernel, const Block& area) {
   const bool few = Source::kInPlace && few_rows(kernel, area.rows);
+  const std::int64_t depth = source.continues ? even_part(source.inner, kCopiedInner, kPairBlock) : source.inner;
   const std::int64_t most_columns =
       Source::kInPlace
           ? kBlockColumns
-          : std::clamp<std::int64_t>(kCopiedElements / std::max<std::int64_t>(1, source.inner), 512, kBlockColumns);
+          : std::clamp<std::int64_t>(kCopiedElements / std::max<std::int64_t>(1, depth), 128, kBlockColumns);
   const std::int64_t columns = few ? area.columns : even_part(area.columns, most_columns, kPanel);
   const std::int64_t unit = std::lcm<std::int64_t>(kernel.unit_rows, 4);  // whole tiles, and whole pairs of c_in_pairs
   const std::int64_t rows = kMostStripRows / unit * unit;
-  const std::int64_t run = few ? source.inner : even_part(source.inner, kInner, kPairBlock);
+  const std::int64_t run = few ? depth : even_part(depth, kInner, kPairBlock);
   for (std::int64_t column = 0; column < area.columns; column += columns) {
     Block strip{0, 0, area.column + column, std::min(columns, area.columns - column)};
-    std::int64_t b_panel = 0;
-    const auto* panels = source.panels(strip.column / kPanel, ceil_div(strip.columns, kPanel), b_panel);
-    for (std::int64_t row = 0; row < area.rows; row += rows) {
-      strip.row = area.row + row;
-      strip.rows = std::min(rows, area.rows - row);
-      Target target = source.target(strip, kernel.any_c, run >= source.inner);
-      std::int64_t k = 0;
-      do {  // once for no k at all
-        multiply_strip(source, kernel, strip, panels, b_panel, target, k, std::min(run, source.inner - k));
-        target.accumulate = true;
-      } while ((k += run) < source.inner);
-      source.store(strip, target);
-    }
+    std::int64_t first = 0;
+    do {  // once for no k at all
+      const std::int64_t last = std::min(first + depth, source.inner);
+      std::int64_t b_panel = 0;
+      const auto* panels =
+          source.panels(strip.column / kPanel, ceil_div(strip.columns, kPanel), first, last - first, b_panel);
+      for (std::int64_t row = 0; row < area.rows; row += rows) {
+        strip.row = area.row + row;
+        strip.rows = std::min(rows, area.rows - row);
+        Target target = source.target(strip, first == 0, kernel.any_c, run >= last - first);
+        std::int64_t k = first;
+        do {
+          multiply_strip(source, kernel, strip, panels + kPanel * (k - first), b_panel, target, k,
+                         std::min(run, last - k));
+          target.accumulate = true;
+        } while ((k += run) < last);
+        source.store(strip, target);
+      }
+    } while ((first += depth) < source.inner);
   }
 }
 

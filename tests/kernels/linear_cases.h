@@ -74,7 +74,7 @@ inline std::vector<Shape> small_shapes() {
 }
 inline std::vector<Shape> large_shapes() {
   return {{530, 20, 550, 16, 550}, {40, 2070, 50, 0, 50},   {6, 1600, 600, 0, 600},
-          {1600, 50, 40, 0, 40},   {30, 20, 2100, 0, 2100}, {31, 545, 521, 0, 521}};
+          {2100, 50, 40, 0, 40},   {30, 20, 2100, 0, 2100}, {31, 545, 521, 0, 521}};
 }
 
 // A matrix with a gap after each row, filled with a mark that must survive.
