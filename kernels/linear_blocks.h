@@ -42,7 +42,7 @@ struct Target {
 inline constexpr std::int64_t kMostStripRows = 128;  // of A copied at once, for all panels of a block
 inline constexpr std::int64_t kInner = 1536;         // k of A copied at once
 inline constexpr std::int64_t kBlockColumns = 2048;  // of C, which a strip writes once for each kInner
-inline constexpr std::int64_t kCopiedElements = std::int64_t{1} << 21, kCopiedInner = 2048;  // of B in scratch
+inline constexpr std::int64_t kCopiedInner = 2048, kCopiedBytes = std::int64_t{1} << 23;  // of B in scratch
 
 inline const PanelKernel<float>& panel_kernel(const PanelKernels& kernels, float) { return kernels.f32; }
 inline const PanelKernel<bf16>& panel_kernel(const PanelKernels& kernels, bf16) { return kernels.pairs; }
@@ -111,10 +111,11 @@ template <class Source>
 void multiply_area(const Source& source, const PanelKernel<typename Source::Element>& kernel, const Block& area) {
   const bool few = Source::kInPlace && few_rows(kernel, area.rows);
   const std::int64_t depth = source.continues ? even_part(source.inner, kCopiedInner, kPairBlock) : source.inner;
+  const std::int64_t copied_bytes = depth * static_cast<std::int64_t>(sizeof(typename Source::Element));  // a column
   const std::int64_t most_columns =
       Source::kInPlace
           ? kBlockColumns
-          : std::clamp<std::int64_t>(kCopiedElements / std::max<std::int64_t>(1, depth), 128, kBlockColumns);
+          : std::clamp<std::int64_t>(kCopiedBytes / std::max<std::int64_t>(1, copied_bytes), 128, kBlockColumns);
   const std::int64_t columns = few ? area.columns : even_part(area.columns, most_columns, kPanel);
   const std::int64_t unit = std::lcm<std::int64_t>(kernel.unit_rows, 4);  // whole tiles, and whole pairs of c_in_pairs
   const std::int64_t rows = kMostStripRows / unit * unit;
