@@ -91,9 +91,8 @@ struct Group {
   const PanelProduct<bf16>& g;
   const bf16* b;
   int panels;
-  float* c;
-  bf16* rounded;       // or null: c
-  std::int64_t width;  // columns of c
+  std::int64_t at;     // where its columns begin in c
+  std::int64_t width;  // columns
   float* sums;         // [rows][panels][16], apart from c, whose rows may compete for the same places of the cache
 };
 
@@ -106,23 +105,23 @@ __m512i every_other(int first) {
                           _mm512_set1_epi32(first));
 }
 
-// The part of C that R rows by P panels make: where they are.
+// The part of C that R rows by P panels make, from `row` on.
 template <int R, int P>
 struct Rows {
-  float* c;  // of row 0 where rows stand by themselves, of its panel else
-  std::int64_t row, c_row, c_panel;
+  const PanelProduct<bf16>& g;
+  std::int64_t at, row;
   __mmask16 last;  // columns of the last panel
 
   Rows(const Group& group, std::int64_t first)
-      : c(group.rounded != nullptr || group.g.c_in_pairs ? group.c : group.c + first * group.g.c_row),
+      : g(group.g),
+        at(group.at),
         row(first),
-        c_row(group.g.c_row),
-        c_panel(group.g.c_panel),
         last(static_cast<__mmask16>((2 << (group.width - (P - 1) * kPanel - 1)) - 1)) {}
 
+  std::int64_t place(int r, int p) const { return at + (row + r) * g.c_row + p * g.c_panel; }
   // In pairs, a row has every other float of two lines.
   float* pairs(int r, int p) const {
-    return c + p * c_panel + 4 * kPanel * ((row + r) / 4) + 2 * kPanel * ((row + r) % 2);
+    return g.c + at + p * g.c_panel + 4 * kPanel * ((row + r) / 4) + 2 * kPanel * ((row + r) % 2);
   }
   bool is_high(int r) const { return (row + r) % 4 < 2; }
 
@@ -135,34 +134,34 @@ struct Rows {
   }
 
   void read(float* sums) const {
-    each([&](int r, int p, int at) {
-      const float* from = c + r * c_row + p * c_panel;
-      _mm512_store_ps(sums + at, p == P - 1 ? _mm512_maskz_loadu_ps(last, from) : _mm512_loadu_ps(from));
+    each([&](int r, int p, int sum) {
+      const float* from = g.c + place(r, p);
+      _mm512_store_ps(sums + sum, p == P - 1 ? _mm512_maskz_loadu_ps(last, from) : _mm512_loadu_ps(from));
     });
   }
   void read_pairs(float* sums) const {
-    each([&](int r, int p, int at) {
+    each([&](int r, int p, int sum) {
       const float* from = pairs(r, p);
-      _mm512_store_ps(sums + at, _mm512_permutex2var_ps(_mm512_loadu_ps(from), every_other(is_high(r)),
-                                                        _mm512_loadu_ps(from + kPanel)));
+      _mm512_store_ps(sums + sum, _mm512_permutex2var_ps(_mm512_loadu_ps(from), every_other(is_high(r)),
+                                                         _mm512_loadu_ps(from + kPanel)));
     });
   }
   static void zero(float* sums) {
-    each([&](int, int, int at) { _mm512_store_ps(sums + at, _mm512_setzero_ps()); });
+    each([&](int, int, int sum) { _mm512_store_ps(sums + sum, _mm512_setzero_ps()); });
   }
 
   void write(const float* sums) const {
-    each([&](int r, int p, int at) { _mm512_storeu_ps(c + r * c_row + p * c_panel, _mm512_load_ps(sums + at)); });
+    each([&](int r, int p, int sum) { _mm512_storeu_ps(g.c + place(r, p), _mm512_load_ps(sums + sum)); });
   }
   void write_part(const float* sums) const {
-    each([&](int r, int p, int at) {
-      _mm512_mask_storeu_ps(c + r * c_row + p * c_panel, p == P - 1 ? last : 0xffff, _mm512_load_ps(sums + at));
+    each([&](int r, int p, int sum) {
+      _mm512_mask_storeu_ps(g.c + place(r, p), p == P - 1 ? last : 0xffff, _mm512_load_ps(sums + sum));
     });
   }
-  void write_rounded(const float* sums, bf16* to) const {
-    each([&](int r, int p, int at) {
-      const auto sixteen = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_load_ps(sums + at)));
-      bf16* line = to + (row + r) * c_row + p * c_panel;
+  void write_rounded(const float* sums) const {
+    each([&](int r, int p, int sum) {
+      const auto sixteen = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_load_ps(sums + sum)));
+      bf16* line = g.rounded + place(r, p);
       if (p == P - 1 && last != 0xffff) {
         _mm256_mask_storeu_epi16(line, last, sixteen);
       } else {
@@ -171,12 +170,12 @@ struct Rows {
     });
   }
   void write_pairs(const float* sums) const {
-    each([&](int r, int p, int at) {
-      const __m512 sum = _mm512_load_ps(sums + at);
+    each([&](int r, int p, int sum) {
+      const __m512 x = _mm512_load_ps(sums + sum);
       float* to = pairs(r, p);
       const auto mask = static_cast<__mmask16>(is_high(r) ? 0xaaaa : 0x5555);
-      _mm512_mask_storeu_ps(to, mask, _mm512_maskz_permutexvar_ps(0xffff, twice(0), sum));
-      _mm512_mask_storeu_ps(to + kPanel, mask, _mm512_maskz_permutexvar_ps(0xffff, twice(8), sum));
+      _mm512_mask_storeu_ps(to, mask, _mm512_maskz_permutexvar_ps(0xffff, twice(0), x));
+      _mm512_mask_storeu_ps(to + kPanel, mask, _mm512_maskz_permutexvar_ps(0xffff, twice(8), x));
     });
   }
 };
@@ -191,7 +190,7 @@ void begin(const Group& group, std::int64_t row, float* sums) {
 template <int R, int P>
 void end(const Group& group, std::int64_t row, const float* sums) {
   const Rows<R, P> rows(group, row);
-  if (group.rounded != nullptr) return rows.write_rounded(sums, group.rounded);
+  if (group.g.rounded != nullptr) return rows.write_rounded(sums);
   if (group.g.c_in_pairs) return rows.write_pairs(sums);
   rows.last == 0xffff ? rows.write(sums) : rows.write_part(sums);
 }
@@ -279,13 +278,7 @@ void product(const PanelProduct<bf16>& g) {
     const std::int64_t p = column / kPanel, left = g.columns - column;
     const std::int64_t width = left < most * kPanel ? left : most * kPanel;
     const int panels = static_cast<int>((width + kPanel - 1) / kPanel);
-    Group group{g, g.b + p * g.b_panel, panels, nullptr, nullptr, width, sums};
-    if (g.rounded != nullptr) {
-      group.rounded = g.rounded + p * g.c_panel;
-    } else {
-      group.c = g.c + p * g.c_panel;
-    }
-    rows_of<kMaxRows, max_panels(kMaxRows)>(group, rows, tiles);
+    rows_of<kMaxRows, max_panels(kMaxRows)>({g, g.b + p * g.b_panel, panels, p * g.c_panel, width, sums}, rows, tiles);
   }
   _mm_setcsr(mode);
 }

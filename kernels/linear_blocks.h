@@ -58,7 +58,7 @@ void multiply_strip(const Source& source, const PanelKernel<typename Source::Ele
   using B = typename Source::Element;
   const std::int64_t num_panels = ceil_div(strip.columns, kPanel), whole = strip.columns / kPanel;
   const std::int64_t calls = ceil_div(strip.rows, kernel.max_rows), call_rows = ceil_div(strip.rows, calls);
-  const bool in_words = kernel.form == PairForm::Words;  // one call takes the whole strip
+  const bool in_words = kernel.form == PairForm::Words;
   const std::int64_t tiles = in_words ? kernel.tiles(strip.rows) : calls;
   const std::int64_t tile_rows = ceil_div(strip.rows, tiles),
                      pad = in_words ? word_pad(tile_rows) : ceil_to(tile_rows, 4);
@@ -118,7 +118,10 @@ void multiply_area(const Source& source, const PanelKernel<typename Source::Elem
           : std::clamp<std::int64_t>(kCopiedBytes / std::max<std::int64_t>(1, copied_bytes), 128, kBlockColumns);
   const std::int64_t columns = few ? area.columns : even_part(area.columns, most_columns, kPanel);
   const std::int64_t unit = std::lcm<std::int64_t>(kernel.unit_rows, 4);  // whole tiles, and whole pairs of c_in_pairs
-  const std::int64_t rows = kMostStripRows / unit * unit;
+  // A call takes the whole strip of words.
+  const std::int64_t most_rows =
+      kernel.form == PairForm::Words ? std::min<std::int64_t>(kMostStripRows, kernel.max_rows) : kMostStripRows;
+  const std::int64_t rows = most_rows / unit * unit;
   const std::int64_t run = few ? depth : even_part(depth, kInner, kPairBlock);
   for (std::int64_t column = 0; column < area.columns; column += columns) {
     Block strip{0, 0, area.column + column, std::min(columns, area.columns - column)};

@@ -1,6 +1,7 @@
 // Copies of operands in the form that kernels/panel.h reads best: A in tiles [k][pad], one line or less per k, and B in
 // panels [k][16], widened to fp32; or pairs of bf16, in the forms that PairForm names. A pad is a multiple of 4; rows
-// beyond the tile's hold copies of others. `padded_inner` is a multiple of 32; what lies beyond `inner` is 0.
+// beyond the tile's hold copies of others, or nothing that is read. `padded_inner` is a multiple of 32; what lies
+// beyond `inner` is 0.
 #pragma once
 
 #include <cstdint>
